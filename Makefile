@@ -1,0 +1,60 @@
+# A thin front for meson: every target is one or two commands that can be typed by hand.
+BUILD ?= build
+T ?= 60
+PYTHON := /usr/bin/python3
+RUN_TESTS := $(PYTHON) tools/run_tests.py
+CLANG_FORMAT := clang-format-14
+
+.PHONY: all deps check asan tsan interop bench bench-peers fuzz format clean
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+# Installs nothing: names the missing packages and stops.
+$(BUILD)/build.ninja:
+	@tools/deps.sh --check build
+	@meson setup $(BUILD) $(MESON_ARGS) >$(BUILD)-setup.log 2>&1 || { cat $(BUILD)-setup.log; rm -f $(BUILD)-setup.log; exit 1; }
+	@rm -f $(BUILD)-setup.log
+
+deps:
+	@tools/deps.sh
+
+# All core tests, guards included; the last line is "N passed, N failed, N skipped".
+check: all
+	@$(RUN_TESTS) --no-suite interop $(BUILD)
+
+asan tsan:
+	@tools/deps.sh --check build test
+	@test -f $(BUILD)-$@/build.ninja || meson setup --native-file tools/meson/$@.ini $(MESON_ARGS) $(BUILD)-$@ >/dev/null
+	@ninja -C $(BUILD)-$@
+	@$(RUN_TESTS) --no-suite interop $(BUILD)-$@
+
+# Clients and definitions that are fetched from their registries; needs the network the first time.
+interop: all
+	@$(RUN_TESTS) --suite interop $(BUILD)
+
+bench: release
+	@$(PYTHON) bench/run.py --build build-release
+
+bench-peers: release
+	@$(PYTHON) bench/run.py --build build-release --peers
+
+.PHONY: release
+release:
+	@tools/deps.sh --check build
+	@test -f build-release/build.ninja || meson setup --native-file tools/meson/release.ini build-release >/dev/null
+	@ninja -C build-release
+
+# T seconds for each target; what it finds stays in build-fuzz/corpus, seeds are in fuzz/corpus.
+fuzz:
+	@tools/deps.sh --check build test
+	@test -f build-fuzz/build.ninja || meson setup --native-file tools/meson/asan.ini -Dfuzz=true build-fuzz >/dev/null
+	@ninja -C build-fuzz
+	@tools/fuzz.sh build-fuzz $(T)
+
+format:
+	@git ls-files -z --cached --others --exclude-standard -- 'src/*.[ch]' 'tests/*.[ch]' 'fuzz/*.[ch]' 'bench/*.[ch]' \
+		| xargs -0 -r $(CLANG_FORMAT) -i
+
+clean:
+	@rm -rf build build-asan build-tsan build-release build-fuzz
