@@ -1,5 +1,6 @@
-/* Runs a fuzz target over the files and directories named on the command line: the corpus as a test,
- * without libFuzzer. Exit status 0 when all ran; a broken property aborts inside the target. */
+/* Runs a fuzz target over the files and directories named on the command line: the corpus as a
+ * test, without libFuzzer. Exit status 0 when all ran; a broken property aborts inside the target.
+ */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
