@@ -166,7 +166,8 @@ def main():
     parser.add_argument("--suite", action="append", default=[])
     parser.add_argument("--no-suite", action="append", default=[])
     parser.add_argument("--timeout-multiplier", type=float, default=float(os.environ.get("TIMEOUT_MULTIPLIER", 0)))
-    parser.add_argument("--summary", type=Path, help="append the three numbers to this file")
+    parser.add_argument("--summary", type=Path, default=os.environ.get("SUMMARY") or None,
+                        help="append the three numbers to this file (environment: SUMMARY)")
     args = parser.parse_args()
 
     totals = Totals()
