@@ -1,0 +1,75 @@
+/* Inside of the core, shared by the files of this folder only: the broker, its topics and
+ * partitions. Owner of the structs: broker.c (broker), topic.c (topic, partition). */
+#ifndef SLUICE_BROKER_BROKER_INT_H
+#define SLUICE_BROKER_BROKER_INT_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "broker/broker.h"
+#include "broker/topic_config.h"
+#include "meta/metastore.h"
+#include "storage/log_engine.h"
+
+struct fetch_state; /* fetch.c: sessions, parked fetches */
+struct group_state; /* groups.c: groups, members, offsets */
+struct topic_state; /* topics.c: work under way */
+
+struct partition {
+    struct topic *topic; /* borrowed: the topic owns its partitions */
+    int32_t index;
+    uint64_t pid;
+    struct log_part *log; /* borrowed: the engine's */
+};
+
+enum topic_life {
+    TOPIC_CREATING, /* invisible until its rows are durable */
+    TOPIC_LIVE,
+    TOPIC_DELETING,
+};
+
+struct topic {
+    struct uuid org, id;
+    char *name;
+    int64_t number;
+    enum topic_life life;
+    struct topic_config config; /* parsed values of every setting, overrides marked */
+    struct partition *partitions;
+    int32_t n_partitions;
+    int64_t created_ms;
+};
+
+struct broker {
+    struct broker_cfg cfg;
+    struct broker_env env;
+    struct map *topics_by_name; /* key: org bytes, then name */
+    struct map *topics_by_id;   /* key: uuid bytes */
+    int64_t n_partitions;
+    struct topic_state *topics;
+    struct fetch_state *fetch;
+    struct group_state *groups;
+    bool closing;
+};
+
+/* A live topic, or NULL. */
+struct topic *broker__topic(struct broker *b, const struct uuid *org, struct slice name);
+struct topic *broker__topic_by_id(struct broker *b, const struct uuid *id);
+/* NULL when the index is out of range. */
+struct partition *broker__partition(struct topic *t, int32_t index);
+/* Called by topics.c when a topic starts being deleted: parked fetches and groups let go. */
+void fetch__topic_gone(struct broker *b, struct topic *t);
+void groups__topic_gone(struct broker *b, struct topic *t);
+
+sl_err topics__open(struct broker *b, struct sl_fault *fault) SL_CHECKED;
+sl_err fetch__open(struct broker *b) SL_CHECKED;
+sl_err groups__open(struct broker *b, struct sl_fault *fault) SL_CHECKED;
+void topics__close(struct broker *b);
+void fetch__close(struct broker *b);
+void groups__close(struct broker *b);
+/* True when the part has nothing under way; polled through broker__idle_check after each finish. */
+bool topics__idle(const struct broker *b);
+bool fetch__idle(const struct broker *b);
+bool groups__idle(const struct broker *b);
+/* To be called by a part that just became idle while the broker is closing. */
+void broker__idle_check(struct broker *b);
+
+#endif

@@ -1,0 +1,64 @@
+/* TCP on a loop: listeners and connections. Only loop_real has it.
+ *
+ * Reads are pull: nothing is read while the connection is paused. Reading asks the owner for the
+ * memory of the next bytes, so a frame is received straight into the block that the log writer
+ * will write from. Writes take references to slices and are sent with one writev per turn. */
+#ifndef SLUICE_LOOP_SOCKET_H
+#define SLUICE_LOOP_SOCKET_H
+
+#include "base/slice.h"
+#include "loop/loop.h"
+
+struct tcp_listener;
+struct tcp_conn;
+
+enum { ADDR_TEXT_BYTES = 80 }; /* "[2001:db8::1]:65535" and a zone */
+
+/* "127.0.0.1:9092", "[::1]:9092", "localhost:9092" (looked up, blocking: at start only), ":0". */
+struct tcp_listen_opts {
+    const char *addr;
+    int backlog;
+    void *arg;
+    /* On the loop of the connection: the owner must call tcp_conn_start or tcp_conn_close. */
+    void (*on_accept)(void *arg, struct tcp_conn *conn);
+    /* Chooses the loop of the next connection; NULL: the listener's own. */
+    struct loop *(*pick_loop)(void *arg);
+};
+
+/* Listens. SL_EADDRINUSE, SL_EINVAL (address), SL_EACCES; fault says the address and a way out. */
+sl_err tcp_listen(struct loop *l, const struct tcp_listen_opts *opts, struct sl_fault *fault,
+                  struct tcp_listener **ret) SL_CHECKED;
+uint16_t tcp_listener_port(const struct tcp_listener *s);
+/* EMFILE pauses accepting for 100 ms and keeps a reserve descriptor to refuse politely (F12). */
+void tcp_listener_close(struct tcp_listener *s); /* accepts NULL */
+
+struct tcp_conn_ops {
+    /* Memory for the next bytes: sets *ret_len to its size. NULL pauses reading. */
+    uint8_t *(*read_buffer)(struct tcp_conn *c, void *arg, size_t *ret_len);
+    /* n bytes were put there. */
+    void (*on_read)(struct tcp_conn *c, void *arg, size_t n);
+    /* The write queue is empty again, after having been at least half full. May be NULL. */
+    void (*on_drained)(struct tcp_conn *c, void *arg);
+    /* The last call for this connection: SL_EEND peer closed, SL_ECLOSED reset or tcp_conn_close.
+     * The owner forgets c. */
+    void (*on_close)(struct tcp_conn *c, void *arg, sl_err why);
+};
+
+void tcp_conn_start(struct tcp_conn *c, const struct tcp_conn_ops *ops, void *arg);
+struct loop *tcp_conn_loop(const struct tcp_conn *c);
+void tcp_conn_pause(struct tcp_conn *c);
+void tcp_conn_resume(struct tcp_conn *c);
+/* Queues the bytes; takes over the caller's references. Sent at the end of this turn together with
+ * all else that was queued. */
+void tcp_conn_write(struct tcp_conn *c, struct slice *slices, size_t n);
+size_t tcp_conn_queued_bytes(const struct tcp_conn *c);
+/* Closes at once, dropping what is queued; on_close follows, later. */
+void tcp_conn_close(struct tcp_conn *c);
+/* Closes once what is queued has been sent (bounded: 5 s). */
+void tcp_conn_close_after_write(struct tcp_conn *c);
+/* "10.0.0.1:4711"; IPv4-mapped addresses are unwrapped. */
+void tcp_conn_peer(const struct tcp_conn *c, char ret_text[ADDR_TEXT_BYTES]);
+/* Host without port, and port, of our side: what clients of this connection are told. */
+void tcp_conn_local(const struct tcp_conn *c, char ret_host[ADDR_TEXT_BYTES], uint16_t *ret_port);
+
+#endif
