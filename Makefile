@@ -39,7 +39,12 @@ bench: release
 bench-peers: release
 	@$(PYTHON) bench/run.py --build build-release --peers
 
-.PHONY: release
+.PHONY: release static
+static:
+	@tools/deps.sh --check build static
+	@test -f build-static/build.ninja || meson setup --native-file tools/meson/release.ini -Dstatic=true build-static >/dev/null
+	@ninja -C build-static sluice sluicectl
+
 release:
 	@tools/deps.sh --check build
 	@test -f build-release/build.ninja || meson setup --native-file tools/meson/release.ini build-release >/dev/null
@@ -57,4 +62,4 @@ format:
 		| xargs -0 -r $(CLANG_FORMAT) -i
 
 clean:
-	@rm -rf build build-asan build-tsan build-release build-fuzz
+	@rm -rf build build-asan build-tsan build-release build-static build-fuzz
