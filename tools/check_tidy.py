@@ -75,7 +75,8 @@ def check(build, root, only=()):
     files = {p: v for p, v in files_of(build, root).items() if not only or p in only}
     with ThreadPoolExecutor(JOBS) as pool:
         jobs = [pool.submit(look_at, p, args, d, cache, config) for p, (args, d) in sorted(files.items())]
-        return [problem for job in jobs if (problem := job.result())]
+        # A fault in a header is reported by each file that includes it: once is enough.
+        return list(dict.fromkeys(problem for job in jobs if (problem := job.result())))
 
 
 def self_test():

@@ -60,7 +60,7 @@ sl_err sl_err_from_errno(int sys_errno);
 /* SL_AUTO(segment_close) struct segment *s: closed when the scope ends, unless SL_TAKE moved it. */
 #define SL_AUTO(fn) __attribute__((cleanup(fn##_p)))
 #define SL_DEFINE_AUTO(type, fn)                                                                   \
-    static inline void fn##_p(type *p)                                                             \
+    static inline void fn##_p(type *p) /* NOLINT(bugprone-macro-parentheses): a type */            \
     {                                                                                              \
         fn(*p);                                                                                    \
     }                                                                                              \
