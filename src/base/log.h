@@ -26,10 +26,11 @@ struct log_field {
 /* Where and how; stderr, INFO and AUTO until called. Not while other threads log. */
 void log_configure(int fd, enum log_level level_min, enum log_format format);
 bool log_enabled(enum log_level level);
-/* Writes one line with one write(2); cut with a mark beyond 8 KiB. Prefer the macros. */
+/* Writes one line with one write(2); cut beyond 8 KiB, and says so. Prefer the macros. */
 void log_write(enum log_level level, const char *event, const char *sentence,
                const struct log_field *fields, size_t n_fields);
-/* At most one line per event and second passes; the next one says how many were left out. */
+/* if (!log_rate_limited("x")) LOG_WARN("x", ...): at most one line per event and second passes; the
+ * next one says how many were left out. `event` is static text. */
 bool log_rate_limited(const char *event);
 
 #define F_STR(n, v)   ((struct log_field){.name = (n), .type = LOG_FIELD_STR, .str = (v)})
