@@ -59,6 +59,9 @@ struct broker_call {
     const struct principal *who;
     void (*run)(struct broker_call *c);  /* set by the call's initialiser; on the core loop */
     void (*done)(struct broker_call *c); /* set by the door; exactly once */
+    /* Set by the call while it waits (fetch, join, sync), else NULL; on the core loop, once, when
+     * broker_cancel arrived: finishes the call with SL_ECANCELED or as it stands. */
+    void (*cancel)(struct broker_call *c);
     bool canceled; /* the door lost interest: finish soon, done is still called */
 };
 
