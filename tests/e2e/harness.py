@@ -52,13 +52,15 @@ class Broker:
     def pid(self):
         return self.process.pid
 
+    def command(self):
+        return [SLUICE, "serve", "--data-dir", str(self.data_dir), "--kafka-addr", f"127.0.0.1:{self.kafka_port}",
+                "--http-addr", f"127.0.0.1:{self.http_port}", *self.options]
+
     def start(self):
         ports_file = self.data_dir / "ports.json"
         ports_file.unlink(missing_ok=True)
-        command = [SLUICE, "serve", "--data-dir", str(self.data_dir),
-                   "--kafka-addr", f"127.0.0.1:{self.kafka_port}", "--http-addr", f"127.0.0.1:{self.http_port}"]
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(command + self.options, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env={**os.environ, **self.env}, preexec_fn=die_with_parent)
         wait_until(lambda: self._is_ready(ports_file), READY_S, "the server to be ready")
         return self
