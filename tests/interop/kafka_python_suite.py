@@ -1,0 +1,62 @@
+#!/usr/bin/python3
+"""kafka-python's own integration tests against our server, as TAP: each of their tests is a case here."""
+import os
+import re
+import subprocess
+import sys
+
+from fetched import HOME, python_with, source_of
+from harness import Broker
+
+SUITES = ["test/integration/test_consumer_integration.py", "test/integration/test_producer_integration.py",
+          "test/integration/test_admin_integration.py"]
+# What asks for something that this version does not serve, with the reason; the list only shrinks.
+NOT_YET = {
+    "acl": "access rules come with authentication",
+    "transaction": "transactions are not served yet",
+    "abort_": "transactions are not served yet",
+    "client_quota": "quotas are not served yet",
+    "scram": "authentication is not served yet",
+    "partition_reassignment": "there is one replica to assign",
+    "elect_leaders": "there is one replica to elect",
+    "alter_log_dirs": "there is one log directory",
+    "feature": "features are not changed at run time",
+}
+LINE = re.compile(r"^(test/\S+)::(\S+(?:\[.*\])?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)")
+
+
+def main():
+    python = python_with("kafka-python", "kafka-python", "pytest", "pytest-timeout", "lz4", "zstandard",
+                         "python-snappy", "crc32c", "pytest-mock")
+    source = source_of("kafka-python")
+    broker = Broker("--num-partitions", "4").start()
+    try:
+        env = {**os.environ, "KAFKA_URI": f"kafka://{broker.bootstrap}", "KAFKA_VERSION": "4.2.0"}
+        done = subprocess.run([python, "-m", "pytest", "-v", "--timeout", "90", "-p", "no:cacheprovider", "-rA", *SUITES],
+                              cwd=source, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    finally:
+        broker.close()
+    (HOME / "kafka-python-suite.log").write_text(done.stdout)
+    cases = [m.groups() for m in map(LINE.match, done.stdout.splitlines()) if m]
+    failed = 0
+    for number, (_, name, verdict) in enumerate(cases, 1):
+        reason = next((why for word, why in NOT_YET.items() if word in name), None)
+        if verdict == "SKIPPED":
+            print(f"ok {number} - {name} # SKIP by the suite itself, for an external broker of this version")
+        elif verdict == "PASSED":
+            print(f"ok {number} - {name}")
+        elif reason:
+            print(f"ok {number} - {name} # SKIP {reason}")
+        else:
+            failed += 1
+            print(f"not ok {number} - {name}")
+    print(f"1..{len(cases)}")
+    if not cases:
+        print(done.stdout[-3000:])
+    if failed:
+        print("# whole output: kafka-python-suite.log in $PEERS_HOME")
+    return 1 if failed or not cases else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
