@@ -89,12 +89,22 @@ enum meta_op_kind {
     META_OFFSET_PUT,       /* offset */
     META_OFFSET_DELETE,    /* offset's key */
     META_SETTING_PUT,      /* setting: org + name -> text (broker configs, cluster id, lsn) */
-    META_SETTING_DELETE,
+    META_SETTING_DELETE,   /* setting.org, setting.name */
+    META_COUNTER_RAISE,    /* counter: numbers up to `at_least` count as given (rebuilt stores) */
+    META_COUNTER_TAKE,     /* counter: what meta_reserve does */
 };
 
 struct meta_setting {
     const char *name;
     struct slice value;
+    struct uuid org; /* zero: the broker's own */
+};
+
+struct meta_counter {
+    const char *name;
+    int64_t at_least;   /* RAISE */
+    int64_t n;          /* TAKE: how many */
+    int64_t *ret_first; /* TAKE: the first one, valid when the transaction succeeded */
 };
 
 struct meta_op {
@@ -108,6 +118,7 @@ struct meta_op {
         struct meta_group group;
         struct meta_offset offset;
         struct meta_setting setting;
+        struct meta_counter counter;
     };
 };
 
@@ -120,6 +131,7 @@ struct meta_txn {
     void (*done)(struct meta_txn *t);
     sl_err err;
     struct sl_fault fault;
+    bool finished; /* internal: meta_commit waits for it */
 };
 
 /* Calls of each row at load; a non-OK result stops the load and is returned. */

@@ -1,0 +1,253 @@
+#include "meta/sqlite/files.h"
+
+#include "vfs/vfs.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    PATH_BYTES_MAX = 4096,
+    SECTOR_BYTES = 4096,
+};
+
+struct open_file {
+    sqlite3_file base;
+    struct sqlite_files *files;
+    struct vfs_file *file;
+    const char *path;    /* SQLite keeps it until close */
+    bool directory_owed; /* made by us: its entry is durable after the first sync */
+};
+
+static struct open_file *as_file(sqlite3_file *f)
+{
+    return (struct open_file *)f;
+}
+
+static struct sqlite_files *as_files(sqlite3_vfs *v)
+{
+    return (struct sqlite_files *)v->pAppData;
+}
+
+static int code_of(sl_err err, int otherwise)
+{
+    if (err == SL_OK)
+        return SQLITE_OK;
+    return err == SL_ENOSPC ? SQLITE_FULL : otherwise;
+}
+
+static sl_err sync_parent(struct vfs *vfs, const char *path)
+{
+    char dir[PATH_BYTES_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t len = slash ? (size_t)(slash - path) : 0;
+    if (len >= sizeof dir)
+        return SL_EINVAL;
+    memcpy(dir, path, len);
+    dir[len] = '\0';
+    if (!slash)
+        return vfs_sync_dir(vfs, ".");
+    return vfs_sync_dir(vfs, len ? dir : "/");
+}
+
+static int file_close(sqlite3_file *base)
+{
+    struct open_file *f = as_file(base);
+    vfs_close(f->file);
+    f->file = NULL;
+    return SQLITE_OK;
+}
+
+static int file_read(sqlite3_file *base, void *data, int len, sqlite3_int64 pos)
+{
+    size_t n = 0;
+    if (vfs_pread(as_file(base)->file, data, (size_t)len, pos, &n) != SL_OK)
+        return SQLITE_IOERR_READ;
+    if (n == (size_t)len)
+        return SQLITE_OK;
+    memset((uint8_t *)data + n, 0, (size_t)len - n);
+    return SQLITE_IOERR_SHORT_READ;
+}
+
+static int file_write(sqlite3_file *base, const void *data, int len, sqlite3_int64 pos)
+{
+    struct open_file *f = as_file(base);
+    if (f->files->sync_failed)
+        return SQLITE_IOERR_WRITE;
+    return code_of(vfs_pwrite(f->file, data, (size_t)len, pos), SQLITE_IOERR_WRITE);
+}
+
+static int file_truncate(sqlite3_file *base, sqlite3_int64 size)
+{
+    return code_of(vfs_truncate(as_file(base)->file, size), SQLITE_IOERR_TRUNCATE);
+}
+
+static int file_sync(sqlite3_file *base, int flags)
+{
+    struct open_file *f = as_file(base);
+    if (f->files->sync_failed)
+        return SQLITE_IOERR_FSYNC;
+    sl_err err = vfs_datasync(f->file);
+    if (err == SL_OK && f->directory_owed)
+        err = sync_parent(f->files->vfs, f->path);
+    if (err != SL_OK) {
+        f->files->sync_failed = true;
+        return SQLITE_IOERR_FSYNC;
+    }
+    f->directory_owed = false;
+    return SQLITE_OK;
+}
+
+static int file_size(sqlite3_file *base, sqlite3_int64 *ret)
+{
+    int64_t size = 0;
+    if (vfs_file_size(as_file(base)->file, &size) != SL_OK)
+        return SQLITE_IOERR_FSTAT;
+    *ret = size;
+    return SQLITE_OK;
+}
+
+static int file_lock(sqlite3_file *base, int level)
+{
+    return SQLITE_OK;
+}
+
+static int file_reserved(sqlite3_file *base, int *ret)
+{
+    *ret = 0;
+    return SQLITE_OK;
+}
+
+static int file_control(sqlite3_file *base, int op, void *arg)
+{
+    return SQLITE_NOTFOUND;
+}
+
+static int file_sector_bytes(sqlite3_file *base)
+{
+    return SECTOR_BYTES;
+}
+
+/* As our own journal assumes: a torn write damages no byte outside of it. */
+static int file_characteristics(sqlite3_file *base)
+{
+    return SQLITE_IOCAP_POWERSAFE_OVERWRITE;
+}
+
+static const sqlite3_io_methods file_methods = {
+    .iVersion = 1, /* no shared memory, no mapping */
+    .xClose = file_close,
+    .xRead = file_read,
+    .xWrite = file_write,
+    .xTruncate = file_truncate,
+    .xSync = file_sync,
+    .xFileSize = file_size,
+    .xLock = file_lock,
+    .xUnlock = file_lock,
+    .xCheckReservedLock = file_reserved,
+    .xFileControl = file_control,
+    .xSectorSize = file_sector_bytes,
+    .xDeviceCharacteristics = file_characteristics,
+};
+
+static int files_open(sqlite3_vfs *v, const char *path, sqlite3_file *ret, int flags,
+                      int *ret_flags)
+{
+    struct open_file *f = as_file(ret);
+    *f = (struct open_file){.files = as_files(v), .path = path};
+    if (!path) /* a temporary file: temp_store=MEMORY forbids them */
+        return SQLITE_CANTOPEN;
+    struct vfs_stat st;
+    bool existed = vfs_stat(f->files->vfs, path, &st) == SL_OK;
+    int how = (flags & SQLITE_OPEN_READWRITE) ? VFS_WRITE : VFS_READ;
+    if (flags & SQLITE_OPEN_CREATE)
+        how |= VFS_CREATE;
+    sl_err err = vfs_open(f->files->vfs, path, how, &f->file);
+    if (err != SL_OK)
+        return code_of(err, SQLITE_CANTOPEN);
+    f->directory_owed = !existed;
+    f->base.pMethods = &file_methods;
+    if (ret_flags)
+        *ret_flags = flags;
+    return SQLITE_OK;
+}
+
+static int files_delete(sqlite3_vfs *v, const char *path, int sync_directory)
+{
+    struct vfs *vfs = as_files(v)->vfs;
+    sl_err err = vfs_unlink(vfs, path);
+    if (err == SL_ENOTFOUND)
+        return SQLITE_IOERR_DELETE_NOENT;
+    if (err != SL_OK)
+        return SQLITE_IOERR_DELETE;
+    if (!sync_directory || sync_parent(vfs, path) == SL_OK)
+        return SQLITE_OK;
+    as_files(v)->sync_failed = true;
+    return SQLITE_IOERR_DIR_FSYNC;
+}
+
+/* An empty journal counts as absent, as in SQLite's own unix files. */
+static int files_access(sqlite3_vfs *v, const char *path, int flags, int *ret)
+{
+    struct vfs_stat st;
+    sl_err err = vfs_stat(as_files(v)->vfs, path, &st);
+    if (err != SL_OK && err != SL_ENOTFOUND)
+        return SQLITE_IOERR_ACCESS;
+    *ret = err == SL_OK && (st.is_dir || st.size > 0 || flags != SQLITE_ACCESS_EXISTS);
+    return SQLITE_OK;
+}
+
+static int files_whole_path(sqlite3_vfs *v, const char *path, int size, char *ret)
+{
+    int n = snprintf(ret, (size_t)size, "%s", path);
+    return n >= 0 && n < size ? SQLITE_OK : SQLITE_CANTOPEN;
+}
+
+static int files_randomness(sqlite3_vfs *v, int len, char *ret)
+{
+    memset(ret, 0, (size_t)len); /* SQLite asks its default vfs for chance, never this one */
+    return len;
+}
+
+static int files_sleep(sqlite3_vfs *v, int microseconds)
+{
+    return 0; /* nobody else uses the file: there is no lock to wait for */
+}
+
+static int files_time(sqlite3_vfs *v, double *ret)
+{
+    return SQLITE_ERROR; /* no statement of ours asks for the time */
+}
+
+static int files_last_error(sqlite3_vfs *v, int size, char *ret)
+{
+    return 0;
+}
+
+sl_err meta__files_register(struct sqlite_files *f, struct vfs *vfs)
+{
+    f->vfs = vfs;
+    (void)snprintf(f->name, sizeof f->name, "sluice-%p", (void *)f);
+    f->base = (sqlite3_vfs){
+        .iVersion = 1,
+        .szOsFile = sizeof(struct open_file),
+        .mxPathname = PATH_BYTES_MAX,
+        .zName = f->name,
+        .pAppData = f,
+        .xOpen = files_open,
+        .xDelete = files_delete,
+        .xAccess = files_access,
+        .xFullPathname = files_whole_path,
+        .xRandomness = files_randomness,
+        .xSleep = files_sleep,
+        .xCurrentTime = files_time,
+        .xGetLastError = files_last_error,
+    };
+    return sqlite3_vfs_register(&f->base, 0) == SQLITE_OK ? SL_OK : SL_ENOMEM;
+}
+
+void meta__files_unregister(struct sqlite_files *f)
+{
+    if (f->vfs)
+        (void)sqlite3_vfs_unregister(&f->base); /* fails only when absent */
+    f->vfs = NULL;
+}
