@@ -12,7 +12,7 @@ import confluent_kafka as ck
 def main():
     bootstrap, group, topic, *settings = sys.argv[1:]
     config = {"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest",
-              "enable.auto.commit": False, "session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
+              "enable.auto.commit": False, "session.timeout.ms": 6000, "heartbeat.interval.ms": 500, "log_level": 2}
     config.update(s.split("=", 1) for s in settings)
     consumer = ck.Consumer(config)
     stopping = []
