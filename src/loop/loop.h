@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/heap.h"
 #include "base/list.h"
 
 struct loop;
@@ -22,10 +23,12 @@ struct task {
 };
 
 sl_err loop_new(const struct clock *clock, struct loop **ret) SL_CHECKED;
-/* Runs until loop_stop and no handle is left open. On the thread that becomes the loop's own. */
+/* Runs until loop_stop and no socket is left open; timers that still run then never fire. On the
+ * thread that becomes the loop's own. */
 void loop_run(struct loop *l);
 void loop_stop(struct loop *l); /* on the loop */
 void loop_free(struct loop *l); /* after loop_run returned; accepts NULL */
+/* Before loop_run: on the thread that made it. */
 bool loop_is_current(const struct loop *l);
 /* Any thread. Tasks of one poster run in their order; a batch wakes the loop once. */
 void loop_post(struct loop *l, struct task *t);
@@ -34,7 +37,8 @@ int64_t loop_now_ms(const struct loop *l);
 int64_t loop_now_ns(const struct loop *l);
 const struct clock *loop_clock(const struct loop *l);
 /* Runs the task at the end of this turn, after all events that are ready: to cork writes and to
- * gather appends. On the loop. */
+ * gather appends. Writes of sockets are sent behind them. A task that is deferred by a deferred
+ * one runs before the loop waits again, too. On the loop. */
 void loop_defer(struct loop *l, struct task *t);
 
 /* ---- timers ------------------------------------------------------------------------------ */
@@ -43,8 +47,7 @@ void loop_defer(struct loop *l, struct task *t);
 struct timer {
     struct loop *loop;
     void (*fire)(struct timer *t);
-    int64_t due_ms;
-    size_t heap_index; /* 0: not running */
+    struct heap_node node; /* key: when it is due, in ms of loop_now_ms */
 };
 
 void timer_init(struct timer *t, struct loop *l, void (*fire)(struct timer *t));
@@ -52,7 +55,7 @@ void timer_start(struct timer *t, int64_t delay_ms); /* restarts when running */
 void timer_stop(struct timer *t);                    /* accepts one that is not running */
 static inline bool timer_running(const struct timer *t)
 {
-    return t->heap_index != 0;
+    return heap_linked(&t->node);
 }
 
 /* ---- threads, locks ------------------------------------------------------------------------ */
@@ -61,7 +64,8 @@ struct thread;
 struct mutex;
 struct cond;
 
-/* name: at most 15 characters, shown by ps and gdb. The thread gets a 256 KiB stack, no signals. */
+/* name: at most 15 characters, shown by ps and gdb. The thread gets a 512 KiB stack (more
+ * under sanitizers) and no signals. */
 sl_err thread_start(const char *name, void (*run)(void *arg), void *arg,
                     struct thread **ret) SL_CHECKED;
 void thread_join(struct thread *t); /* frees it; accepts NULL */

@@ -14,11 +14,12 @@ struct tcp_conn;
 
 enum { ADDR_TEXT_BYTES = 80 }; /* "[2001:db8::1]:65535" and a zone */
 
-/* "127.0.0.1:9092", "[::1]:9092", "localhost:9092" (looked up, blocking: at start only), ":0". */
 struct tcp_listen_opts {
+    /* "127.0.0.1:9092", "[::1]:9092", "localhost:9092" (looked up, blocking: at start only),
+     * ":0" (all addresses, a free port). */
     const char *addr;
     int backlog;
-    void *arg;
+    void *arg; /* outlives all loops that pick_loop gives: accepted ones may be on their way */
     /* On the loop of the connection: the owner must call tcp_conn_start or tcp_conn_close. */
     void (*on_accept)(void *arg, struct tcp_conn *conn);
     /* Chooses the loop of the next connection; NULL: the listener's own. */
@@ -37,7 +38,8 @@ struct tcp_conn_ops {
     uint8_t *(*read_buffer)(struct tcp_conn *c, void *arg, size_t *ret_len);
     /* n bytes were put there. */
     void (*on_read)(struct tcp_conn *c, void *arg, size_t n);
-    /* The write queue is empty again, after having been at least half full. May be NULL. */
+    /* The write queue has become empty: whoever paused because of tcp_conn_queued_bytes goes on.
+     * At the end of a turn, or when the peer has read. May be NULL. */
     void (*on_drained)(struct tcp_conn *c, void *arg);
     /* The last call for this connection: SL_EEND peer closed, SL_ECLOSED reset or tcp_conn_close.
      * The owner forgets c. */
