@@ -7,6 +7,7 @@ BUILD/tidy-cache), so the first run takes minutes and the next ones seconds.
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -65,7 +66,19 @@ def look_at(path, args, directory, cache, config):
         if key:
             (cache / key).touch()
         return None
-    return out.stdout + ("" if out.stdout.strip() else out.stderr)
+    return brief(out.stdout, guard.ROOT) if out.stdout.strip() else out.stderr
+
+
+def brief(text, root):
+    """The errors with the line that they show; the analyzer's way there is for `clang-tidy-14 FILE -- ...` by hand."""
+    lines, kept, showing = text.splitlines(), [], False
+    for line in lines:
+        if re.match(r"\S+:\d+:\d+: ", line):
+            showing = ": error: " in line
+            line = line.replace(",-warnings-as-errors", "").replace(f"{root}/build/../", "").replace(f"{root}/", "")
+        if showing:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def check(build, root, only=()):
