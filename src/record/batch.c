@@ -69,3 +69,9 @@ void batch_stamp_append_time(uint8_t *batch, uint32_t bytes, int64_t now_ms)
     put_be64(batch + BATCH_MAX_TIMESTAMP, (uint64_t)now_ms);
     put_be32(batch + BATCH_CRC, compute_crc(batch, bytes));
 }
+
+void batch_set_max_timestamp(uint8_t *batch, uint32_t bytes, int64_t max_timestamp_ms)
+{
+    put_be64(batch + BATCH_MAX_TIMESTAMP, (uint64_t)max_timestamp_ms);
+    put_be32(batch + BATCH_CRC, compute_crc(batch, bytes));
+}

@@ -65,5 +65,7 @@ void batch_set_base_offset(uint8_t *batch, int64_t base_offset);
 void batch_set_leader_epoch(uint8_t *batch, int32_t leader_epoch);
 /* LogAppendTime: sets the attribute bit and max timestamp, then computes the CRC anew. */
 void batch_stamp_append_time(uint8_t *batch, uint32_t bytes, int64_t now_ms);
+/* Puts right a max timestamp that a producer got wrong, and the CRC. */
+void batch_set_max_timestamp(uint8_t *batch, uint32_t bytes, int64_t max_timestamp_ms);
 
 #endif
