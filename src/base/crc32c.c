@@ -55,7 +55,7 @@ uint32_t crc32c_portable(uint32_t crc, const void *data, size_t len)
 
 #if defined(__x86_64__)
 
-enum { LANE_LONG = 4096, LANE_SHORT = 256 };
+static const size_t LANE_LONG = 4096, LANE_SHORT = 256;
 
 /* x^(8 n - 33) mod P, reversed, for n = one lane and n = two lanes: the product of such a constant
  * and a crc, reduced by one crc32 step, is that crc moved over n bytes. */

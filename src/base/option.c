@@ -243,6 +243,7 @@ static sl_err parse_value(const struct option_row *row, const char *text, struct
         return SL_OK;
     case OPTION_ENUM:
         SL_TRY(parse_enum(row, text, &ret->number, &word, fault));
+        SL_ASSERT(word.data);
         ret->text = sl_alloc(word.len + 1, 1);
         memcpy(ret->text, word.data, word.len);
         return SL_OK;

@@ -33,11 +33,11 @@ enum option_source { OPTION_DEFAULT, OPTION_FILE, OPTION_ENV, OPTION_FLAG };
 struct option_row {
     const char *name, *section;
     enum option_type type;
+    enum option_change change;
     const char *text;    /* default of STR, ADDR, ENUM */
     const char *choices; /* ENUM: "debug|info|warn"; "pretty=text" makes text another word for it */
     int64_t number;      /* default of the others */
     int64_t min, max;
-    enum option_change change;
     const char *aliases, *help;
 };
 

@@ -141,7 +141,7 @@ void kafka_out_fini(struct kafka_out *out)
 static void add_piece(struct kafka_out *out, struct slice piece)
 {
     if (out->n_pieces == out->cap_pieces) {
-        struct slice *more = sl_try_alloc(out->cap_pieces * 2, sizeof *more);
+        struct slice *more = sl_try_alloc((size_t)out->cap_pieces * 2, sizeof *more);
         if (!more) {
             out->failed = true;
             slice_unref(&piece);
@@ -216,6 +216,7 @@ void kafka_put_raw(struct kafka_out *out, const void *data, size_t len)
 {
     if (len == 0)
         return;
+    SL_ASSERT(data);
     uint8_t *p = kafka_out_room(out, len);
     if (p)
         memcpy(p, data, len);

@@ -71,7 +71,7 @@ struct meta_offset {
     int32_t partition;
     int64_t offset;
     int32_t leader_epoch;
-    struct slice metadata; /* any bytes of the client, NUL included; kept as sent */
+    struct slice metadata;        /* any bytes of the client, NUL included; kept as sent */
     int64_t commit_ms, expire_ms; /* expire -1: by the broker's retention */
 };
 
