@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     buf_init(&out, OUTPUT_BYTES_MAX);
-    buf_init(&packed, 2 * OUTPUT_BYTES_MAX);
+    buf_init(&packed, (size_t)2 * OUTPUT_BYTES_MAX);
     buf_init(&again, OUTPUT_BYTES_MAX);
     struct decoder *d = decoder_new();
     unsigned codec = data[0] % CODEC_COUNT;

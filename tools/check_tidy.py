@@ -61,24 +61,28 @@ def look_at(path, args, directory, cache, config):
     key = key_of(path, args, directory, config)
     if key and (cache / key).exists():
         return None
-    out = guard.run([TOOL, "--quiet", str(path), "--", *args], cwd=directory)
+    # To the analyzer a failed assertion of cmocka returns, so that each test would end in a null pointer.
+    checks = ["--checks=-clang-analyzer-*"] if path.name.endswith("_test.c") else []
+    out = guard.run([TOOL, "--quiet", *checks, str(path), "--", *args], cwd=directory)
     if out.returncode == 0:
         if key:
             (cache / key).touch()
         return None
-    return brief(out.stdout, guard.ROOT) if out.stdout.strip() else out.stderr
+    return brief(out.stdout, guard.ROOT) or [out.stdout + out.stderr]
 
 
 def brief(text, root):
     """The errors with the line that they show; the analyzer's way there is for `clang-tidy-14 FILE -- ...` by hand."""
-    lines, kept, showing = text.splitlines(), [], False
-    for line in lines:
+    found, showing = [], False
+    for line in text.splitlines():
         if re.match(r"\S+:\d+:\d+: ", line):
             showing = ": error: " in line
-            line = line.replace(",-warnings-as-errors", "").replace(f"{root}/build/../", "").replace(f"{root}/", "")
-        if showing:
-            kept.append(line)
-    return "\n".join(kept)
+            line = re.sub(rf"^(\.\./|{re.escape(str(root))}/(build\S*/\.\./)?)", "", line)
+            if showing:
+                found.append(line.replace(",-warnings-as-errors", ""))
+        elif showing:
+            found[-1] += "\n" + line
+    return found
 
 
 def check(build, root, only=()):
@@ -89,7 +93,7 @@ def check(build, root, only=()):
     with ThreadPoolExecutor(JOBS) as pool:
         jobs = [pool.submit(look_at, p, args, d, cache, config) for p, (args, d) in sorted(files.items())]
         # A fault in a header is reported by each file that includes it: once is enough.
-        return list(dict.fromkeys(problem for job in jobs if (problem := job.result())))
+        return list(dict.fromkeys(problem for job in jobs for problem in job.result() or ()))
 
 
 def self_test():

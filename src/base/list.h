@@ -65,6 +65,7 @@ static inline void list_splice(struct list *to, struct list *from)
     list_init(from);
 }
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): node is a name */
 /* LIST_FOREACH(struct list *, node, &head) { ... }: the body may not remove nodes. */
 #define LIST_FOREACH(node, head)                                                                   \
     for (struct list *node = (head)->next; node != (head); node = node->next)
@@ -72,5 +73,6 @@ static inline void list_splice(struct list *to, struct list *from)
 #define LIST_FOREACH_SAFE(node, head)                                                              \
     for (struct list *node = (head)->next, *node##_next_ = node->next; node != (head);             \
          node = node##_next_, node##_next_ = node->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

@@ -228,7 +228,7 @@ static uint32_t fill_bufs(const struct slice *slices, uint32_t count, uv_buf_t r
 {
     uint32_t n = SL_MIN(count, (uint32_t)SLICES_PER_SEND);
     for (uint32_t i = 0; i < n; i++)
-        ret[i] = uv_buf_init((char *)(uintptr_t)slices[i].data, (unsigned)slices[i].len);
+        ret[i] = uv_buf_init((char *)slices[i].data, (unsigned)slices[i].len);
     return n;
 }
 

@@ -120,7 +120,7 @@ static void finish_turn(struct loop *l)
 
 int64_t loop_now_ns(const struct loop *const_l)
 {
-    struct loop *l = (struct loop *)(uintptr_t)const_l; /* a cache: logically const */
+    struct loop *l = (struct loop *)const_l; /* a cache: logically const */
     uint64_t uv_ms = uv_now(&l->uv);
     if (!l->now_known || l->now_uv_ms != uv_ms) {
         l->now_ns = clock_monotonic_ns(l->clock);

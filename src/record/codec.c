@@ -35,7 +35,7 @@ static sl_err compress_gzip(struct slice in, struct buf *out)
     size_t bound = deflateBound(&z, in.len);
     sl_err err = buf_reserve(out, bound);
     if (err == SL_OK) {
-        z.next_in = (Bytef *)(uintptr_t)in.data; /* zlib does not write to its input */
+        z.next_in = (Bytef *)in.data; /* zlib does not write to its input */
         z.avail_in = (uInt)in.len;
         z.next_out = out->data + out->len;
         z.avail_out = (uInt)bound;

@@ -43,7 +43,7 @@ static sl_err read_gzip(struct decoder *d, uint8_t *out, size_t len, size_t *ret
         if (d->ended && inflateReset(z) != Z_OK)
             return SL_ECORRUPT;
         d->ended = false;
-        z->next_in = (Bytef *)(uintptr_t)d->in; /* zlib does not write to its input */
+        z->next_in = (Bytef *)d->in; /* zlib does not write to its input */
         z->avail_in = (uInt)decoder__left(d);
         int status = inflate(z, Z_NO_FLUSH);
         d->in = z->next_in;
@@ -78,6 +78,7 @@ static sl_err read_lz4(struct decoder *d, uint8_t *out, size_t len, size_t *ret_
     return SL_OK;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): zstd writes to it */
 static sl_err read_zstd(struct decoder *d, uint8_t *out, size_t len, size_t *ret_len)
 {
     ZSTD_outBuffer dst = {out, len, 0};

@@ -8,6 +8,7 @@ void stream__over(struct record_stream *s, struct slice payload)
         .p = payload.data, .end = payload.data + payload.len, .start = payload.data};
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): refill() writes to it */
 sl_err stream__start(struct record_stream *s, struct decoder *d, uint8_t *window, unsigned codec,
                      struct slice payload, uint64_t output_max)
 {
@@ -72,7 +73,7 @@ static inline int64_t unzigzag(uint64_t v)
 
 static inline bool next_varint32(struct record_stream *s, int32_t *ret)
 {
-    uint64_t v;
+    uint64_t v = 0;
     if (__builtin_expect(s->p < s->end && *s->p < 0x80, 1))
         v = *s->p++;
     else if (!read_varint_slow(s, VARINT32_BYTES_MAX, &v))
@@ -85,7 +86,7 @@ static inline bool next_varint32(struct record_stream *s, int32_t *ret)
 
 static inline bool next_varint64(struct record_stream *s, int64_t *ret)
 {
-    uint64_t v;
+    uint64_t v = 0;
     if (__builtin_expect(s->p < s->end && *s->p < 0x80, 1))
         v = *s->p++;
     else if (!read_varint_slow(s, VARINT64_BYTES_MAX, &v))
@@ -110,7 +111,7 @@ static inline bool skip(struct record_stream *s, uint64_t n)
 static inline bool skip_bytes(struct record_stream *s, uint64_t record_end, int32_t least,
                               int32_t *ret_len)
 {
-    int32_t len;
+    int32_t len = 0;
     if (!next_varint32(s, &len))
         return false;
     if (len < least)

@@ -38,7 +38,7 @@ sl_err vfs_pwritev(struct vfs_file *f, struct iovec *iov, size_t n, int64_t pos)
 
 sl_err vfs_pwrite(struct vfs_file *f, const void *data, size_t len, int64_t pos)
 {
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len}; /* only read */
+    struct iovec iov = {.iov_base = (void *)data, .iov_len = len}; /* only read */
     return vfs_pwritev(f, &iov, 1, pos);
 }
 

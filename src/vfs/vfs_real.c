@@ -24,6 +24,7 @@ static struct vfs real_vfs;
 
 static int fd_of(const struct vfs_file *f)
 {
+    SL_ASSERT(f);
     return SL_CONTAINER_OF(f, const struct real_file, file)->fd;
 }
 
@@ -249,8 +250,8 @@ static sl_err real_space(struct vfs *v, const char *path, struct vfs_space *ret)
 /* The number at the start of the file, 0 when there is none. */
 static int64_t read_pid(int fd)
 {
-    char text[PID_TEXT_BYTES];
-    size_t n;
+    char text[PID_TEXT_BYTES] = "";
+    size_t n = 0;
     if (read_all(fd, text, sizeof text, 0, 0, &n) != SL_OK)
         return 0;
     int64_t pid = 0;

@@ -15,7 +15,7 @@ static const struct {
 };
 
 static const char *const statement_sql[ST_COUNT] = {
-#define STATEMENT(name, sql) [ST_##name] = sql,
+#define STATEMENT(name, sql) [ST_##name] = (sql),
 #include "meta/sqlite/statements.def"
 #undef STATEMENT
 };
