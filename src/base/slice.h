@@ -49,6 +49,12 @@ static inline struct slice slice_sub(struct slice s, size_t pos, size_t len)
     SL_ASSERT(pos <= s.len && len <= s.len - pos);
     return (struct slice){.data = s.data + pos, .len = len};
 }
+/* One past the last byte. Of an empty slice data itself, which may be NULL: C17 knows no NULL + 0.
+ */
+static inline const uint8_t *slice_end(struct slice s)
+{
+    return s.len ? s.data + s.len : s.data;
+}
 static inline bool slice_eq(struct slice a, struct slice b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);

@@ -126,8 +126,8 @@ sl_err decoder_start(struct decoder *d, unsigned codec, struct slice in, uint64_
 {
     if (in.len > UINT32_MAX)
         return SL_EFULL;
-    d->in = in.data;
-    d->in_end = in.data + in.len;
+    d->in = in.data ? in.data : (const uint8_t *)""; /* C17 knows no NULL + 0 */
+    d->in_end = d->in + in.len;
     d->in_total = in.len;
     d->produced = 0;
     d->output_max = output_max;

@@ -4,8 +4,8 @@ enum { VARINT32_BYTES_MAX = 5, VARINT64_BYTES_MAX = 10 };
 
 void stream__over(struct record_stream *s, struct slice payload)
 {
-    *s = (struct record_stream){
-        .p = payload.data, .end = payload.data + payload.len, .start = payload.data};
+    *s =
+        (struct record_stream){.p = payload.data, .end = slice_end(payload), .start = payload.data};
 }
 
 /* NOLINTNEXTLINE(readability-non-const-parameter): refill() writes to it */
