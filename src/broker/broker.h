@@ -88,6 +88,7 @@ struct broker_cfg {
     int64_t message_bytes_max;                          /* max.message.bytes default [1048588] */
     int64_t producer_expiry_ms;                         /* [1 day] */
     int64_t fetch_bytes_max;                            /* per response [57,671,680] */
+    const char *topic_defaults; /* "retention.ms=1\n..": what topics do not set; or NULL */
 };
 
 struct broker_env {
@@ -97,6 +98,9 @@ struct broker_env {
     struct log_engine *log;
     struct metastore *meta;
     struct workers *workers;
+    /* The process must end (a commit of unknown outcome); on the core loop. NULL: only logged. */
+    void (*fatal)(void *arg, sl_err err);
+    void *fatal_arg;
 };
 
 /* Loads topics, groups and offsets from the metastore. Blocking; before the loop runs. */

@@ -36,6 +36,15 @@ struct topic {
     struct partition *partitions;
     int32_t n_partitions;
     int64_t created_ms;
+    bool changing;       /* a change is under way: creation, deletion, config, partitions */
+    struct list waiters; /* struct topic_wait: woken when a change has ended */
+};
+
+/* Waits for a topic's change to end; woken on the core loop, unlinked. The topic may be gone: look
+ * it up again. */
+struct topic_wait {
+    struct list node;
+    void (*wake)(struct topic_wait *w);
 };
 
 struct broker {
@@ -44,6 +53,7 @@ struct broker {
     struct map *topics_by_name; /* key: org bytes, then name */
     struct map *topics_by_id;   /* key: uuid bytes */
     int64_t n_partitions;
+    struct topic_config topic_defaults; /* what a topic's setting is when it does not say */
     struct topic_state *topics;
     struct fetch_state *fetch;
     struct group_state *groups;
@@ -58,6 +68,10 @@ struct partition *broker__partition(struct topic *t, int32_t index);
 /* Called by topics.c when a topic starts being deleted: parked fetches and groups let go. */
 void fetch__topic_gone(struct broker *b, struct topic *t);
 void groups__topic_gone(struct broker *b, struct topic *t);
+
+/* A transaction of the metastore failed with SL_EUNKNOWN_OUTCOME: says so and asks the program to
+ * end (env.fatal). Other errors: does nothing. To be called by every part that gets one. */
+void broker__check_meta(struct broker *b, sl_err err, const struct sl_fault *fault);
 
 sl_err topics__open(struct broker *b, struct sl_fault *fault) SL_CHECKED;
 sl_err fetch__open(struct broker *b) SL_CHECKED;

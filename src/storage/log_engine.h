@@ -226,8 +226,10 @@ static inline void log_topic_write(struct log_engine *e, const struct log_topic_
 {
     e->ops->topic_write(e, spec, d);
 }
-/* After the topic's rows are gone: waiting appends and reads end with SL_ETOPIC, files are renamed
- * and unlinked later. (Marking topic.meta deleted, synced, happens inside, first.) */
+/* Deletes a topic: marks its topic.meta deleted (synced), commits META_TOPIC_DELETE of its rows,
+ * then renames its directory and unlinks later. Waiting appends and reads end with SL_ETOPIC at
+ * once. SL_OK: the name is free and no restart brings the topic back. Accepts a topic that has a
+ * topic.meta and no rows (a creation that failed half way). */
 static inline void log_topic_drop(struct log_engine *e, const struct uuid *topic_id,
                                   struct log_done *d)
 {
