@@ -10,7 +10,8 @@
 #include "meta/metastore.h"
 #include "storage/log_engine.h"
 
-struct fetch_state; /* fetch.c: sessions, parked fetches */
+struct fetch_state;   /* fetch.c: sessions, parked fetches */
+struct produce_state; /* produce.c: checks under way */
 struct group_state; /* groups.c: groups, members, offsets */
 struct topic_state; /* topics.c: work under way */
 
@@ -56,6 +57,7 @@ struct broker {
     struct topic_config topic_defaults; /* what a topic's setting is when it does not say */
     struct topic_state *topics;
     struct fetch_state *fetch;
+    struct produce_state *produce;
     struct group_state *groups;
     bool closing;
 };
@@ -65,7 +67,8 @@ struct topic *broker__topic(struct broker *b, const struct uuid *org, struct sli
 struct topic *broker__topic_by_id(struct broker *b, const struct uuid *id);
 /* NULL when the index is out of range. */
 struct partition *broker__partition(struct topic *t, int32_t index);
-/* Called by topics.c when a topic starts being deleted: parked fetches and groups let go. */
+/* Called by topics.c when a topic starts being deleted: whoever holds its partitions lets go. */
+void produce__topic_gone(struct broker *b, struct topic *t);
 void fetch__topic_gone(struct broker *b, struct topic *t);
 void groups__topic_gone(struct broker *b, struct topic *t);
 
@@ -74,13 +77,16 @@ void groups__topic_gone(struct broker *b, struct topic *t);
 void broker__check_meta(struct broker *b, sl_err err, const struct sl_fault *fault);
 
 sl_err topics__open(struct broker *b, struct sl_fault *fault) SL_CHECKED;
+sl_err produce__open(struct broker *b) SL_CHECKED;
 sl_err fetch__open(struct broker *b) SL_CHECKED;
 sl_err groups__open(struct broker *b, struct sl_fault *fault) SL_CHECKED;
 void topics__close(struct broker *b);
+void produce__close(struct broker *b);
 void fetch__close(struct broker *b);
 void groups__close(struct broker *b);
 /* True when the part has nothing under way; polled through broker__idle_check after each finish. */
 bool topics__idle(const struct broker *b);
+bool produce__idle(const struct broker *b);
 bool fetch__idle(const struct broker *b);
 bool groups__idle(const struct broker *b);
 /* To be called by a part that just became idle while the broker is closing. */
