@@ -22,14 +22,15 @@ LAST_CORE = str(max(os.sched_getaffinity(0)))
 
 
 def program(build, name, *args):
-    """Runs one load program, returns its JSON line as a dictionary."""
+    """Runs one load program, returns its JSON line as a dictionary (empty when it prints none)."""
     path = os.path.join(build, "bench", name)
     if not os.path.exists(path):
         raise SystemExit(f"{path} is missing: install librdkafka-dev (make deps) and build again")
     run = subprocess.run(["taskset", "-c", LAST_CORE, path, *map(str, args)], capture_output=True, text=True)
     if run.returncode:
         raise SystemExit(f"{name} {' '.join(map(str, args))}\nfailed: {run.stderr}{run.stdout}")
-    return json.loads(run.stdout.strip().splitlines()[-1])
+    lines = run.stdout.strip().splitlines()
+    return json.loads(lines[-1]) if lines else {}
 
 
 class Bench:
