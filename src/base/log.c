@@ -61,7 +61,8 @@ enum { CLOSING_BYTES = 16, FIELD_BYTES_MIN = 64 };
 
 static size_t room_left(const struct line *l)
 {
-    return LINE_BYTES_MAX - CLOSING_BYTES - l->len;
+    size_t end = LINE_BYTES_MAX - CLOSING_BYTES; /* a closing quote may lie behind it */
+    return l->len < end ? end - l->len : 0;
 }
 
 static void put(struct line *l, const char *text, size_t len)
