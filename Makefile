@@ -4,11 +4,13 @@ T ?= 60
 PYTHON := /usr/bin/python3
 RUN_TESTS := $(PYTHON) tools/run_tests.py
 CLANG_FORMAT := clang-format-14
+# One moving line on a terminal, only warnings and errors elsewhere.
+NINJA := q=--quiet; [ -t 1 ] && q=; ninja $$q
 
 .PHONY: all deps check asan tsan interop bench bench-peers fuzz format clean
 
 all: $(BUILD)/build.ninja
-	@ninja -C $(BUILD)
+	@$(NINJA) -C $(BUILD)
 
 # Installs nothing: names the missing packages and stops.
 $(BUILD)/build.ninja:
@@ -26,7 +28,7 @@ check: all
 asan tsan:
 	@tools/deps.sh --check build test
 	@test -f $(BUILD)-$@/build.ninja || meson setup --native-file tools/meson/$@.ini $(MESON_ARGS) $(BUILD)-$@ >/dev/null
-	@ninja -C $(BUILD)-$@
+	@$(NINJA) -C $(BUILD)-$@
 	@$(RUN_TESTS) --no-suite interop $(BUILD)-$@
 
 # Clients and definitions that are fetched from their registries; needs the network the first time.
@@ -43,18 +45,18 @@ bench-peers: release
 static:
 	@tools/deps.sh --check build static
 	@test -f build-static/build.ninja || meson setup --native-file tools/meson/release.ini -Dstatic=true build-static >/dev/null
-	@ninja -C build-static sluice sluicectl
+	@$(NINJA) -C build-static sluice sluicectl
 
 release:
 	@tools/deps.sh --check build
 	@test -f build-release/build.ninja || meson setup --native-file tools/meson/release.ini build-release >/dev/null
-	@ninja -C build-release
+	@$(NINJA) -C build-release
 
 # T seconds for each target; what it finds stays in build-fuzz/corpus, seeds are in fuzz/corpus.
 fuzz:
 	@tools/deps.sh --check build test
 	@test -f build-fuzz/build.ninja || meson setup --native-file tools/meson/asan.ini -Dfuzz=true build-fuzz >/dev/null
-	@ninja -C build-fuzz
+	@$(NINJA) -C build-fuzz
 	@tools/fuzz.sh build-fuzz $(T)
 
 format:
