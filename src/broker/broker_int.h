@@ -12,8 +12,8 @@
 
 struct fetch_state;   /* fetch.c: sessions, parked fetches */
 struct produce_state; /* produce.c: checks under way */
-struct group_state; /* groups.c: groups, members, offsets */
-struct topic_state; /* topics.c: work under way */
+struct group_state;   /* groups.c: groups, members, offsets */
+struct topic_state;   /* topics.c: work under way */
 
 struct partition {
     struct topic *topic; /* borrowed: the topic owns its partitions */

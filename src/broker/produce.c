@@ -136,7 +136,7 @@ static enum log_durability durability_of(const struct broker_produce_part *part)
 
 static void append_part(struct broker_produce_part *part)
 {
-    uint8_t *bytes = (uint8_t *)(uintptr_t)part->records.data; /* the request's own memory */
+    uint8_t *bytes = (uint8_t *)part->records.data; /* the request's own memory */
     struct batch_info *info = &part->batch.info;
     if (!part->rules.append_time && part->verdict.max_timestamp_ms != info->max_timestamp) {
         batch_set_max_timestamp(bytes, info->bytes, part->verdict.max_timestamp_ms);

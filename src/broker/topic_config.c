@@ -110,6 +110,7 @@ void topic_setting_format(enum topic_setting s, int64_t value, char ret[SETTING_
         format_double(value, ret);
         return;
     case SETTING_CHOICE:
+        SL_ASSERT(words_of(s).list);
         (void)snprintf(ret, SETTING_TEXT_BYTES, "%s", words_of(s).list[value]);
         return;
     case SETTING_CHOICES:

@@ -226,12 +226,13 @@ static void post_all(void *arg)
 
 static void posts_of_four_threads_all_arrive_each_in_its_order(void **state)
 {
-    struct numbered *posts = sl_new_array(struct numbered, POSTERS * POSTS);
+    struct numbered *posts = sl_new_array(struct numbered, (size_t)POSTERS * POSTS);
     struct thread *threads[POSTERS];
     for (unsigned i = 0; i < POSTERS * POSTS; i++)
         posts[i] = (struct numbered){{.run = numbered_run}, i / POSTS, i % POSTS};
     for (unsigned p = 0; p < POSTERS; p++)
-        assert_int_equal(SL_OK, thread_start("poster", post_all, posts + p * POSTS, &threads[p]));
+        assert_int_equal(SL_OK,
+                         thread_start("poster", post_all, posts + (size_t)p * POSTS, &threads[p]));
     loop_run(turn_loop);
     for (unsigned p = 0; p < POSTERS; p++)
         thread_join(threads[p]);
