@@ -56,13 +56,13 @@ class Broker:
         return [SLUICE, "serve", "--data-dir", str(self.data_dir), "--kafka-addr", f"127.0.0.1:{self.kafka_port}",
                 "--http-addr", f"127.0.0.1:{self.http_port}", *self.options]
 
-    def start(self):
+    def start(self, poll_s=0.02):
         ports_file = self.data_dir / "ports.json"
         ports_file.unlink(missing_ok=True)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env={**os.environ, **self.env}, preexec_fn=die_with_parent)
-        wait_until(lambda: self._is_ready(ports_file), READY_S, "the server to be ready")
+        wait_until(lambda: self._is_ready(ports_file), READY_S, "the server to be ready", poll_s)
         return self
 
     def _is_ready(self, ports_file):
