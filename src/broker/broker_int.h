@@ -80,11 +80,15 @@ sl_err topics__open(struct broker *b, struct sl_fault *fault) SL_CHECKED;
 sl_err produce__open(struct broker *b) SL_CHECKED;
 sl_err fetch__open(struct broker *b) SL_CHECKED;
 sl_err groups__open(struct broker *b, struct sl_fault *fault) SL_CHECKED;
-void topics__close(struct broker *b);
-void produce__close(struct broker *b);
+/* When the broker starts closing: what waits without end is finished now. */
 void fetch__close(struct broker *b);
 void groups__close(struct broker *b);
-/* True when the part has nothing under way; polled through broker__idle_check after each finish. */
+/* In broker_free, when all are idle; accept a part that was never opened. */
+void topics__free(struct broker *b);
+void produce__free(struct broker *b);
+void fetch__free(struct broker *b);
+void groups__free(struct broker *b);
+/* True when the part has nothing under way; asked by broker__idle_check. */
 bool topics__idle(const struct broker *b);
 bool produce__idle(const struct broker *b);
 bool fetch__idle(const struct broker *b);

@@ -43,7 +43,7 @@ sl_err produce__open(struct broker *b)
     return SL_OK;
 }
 
-void produce__close(struct broker *b)
+void produce__free(struct broker *b)
 {
     struct produce_state *s = b->produce;
     if (!s)
