@@ -287,6 +287,8 @@ class StructCode:
         flexible, nullable = self.flexible(f), "false" if f.is_array else self.nullable(f)
         if f.struct:
             out(f"encode_{struct_name(self.message, f.struct)[6:]}(out, version, &{source});")
+        elif f.name == "ErrorCode" and self.message.kind == "response":
+            out(f"kafka_put_error_code(out, {source});")
         elif t in INTEGERS:
             writer = INTEGERS[t][2]
             out(f"{writer}(out, ({CASTS[writer]}){source});")

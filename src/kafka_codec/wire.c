@@ -236,6 +236,12 @@ void kafka_put_u16(struct kafka_out *out, uint16_t v)
         put_be16(p, v);
 }
 
+void kafka_put_error_code(struct kafka_out *out, int16_t code)
+{
+    out->errors += code != 0;
+    kafka_put_u16(out, (uint16_t)code);
+}
+
 void kafka_put_u32(struct kafka_out *out, uint32_t v)
 {
     uint8_t *p = kafka_out_room(out, sizeof v);

@@ -66,8 +66,9 @@ struct kafka_out {
     size_t block_bytes;  /* size of the next block */
     size_t bytes;        /* written in all */
     size_t bytes_max;
-    bool failed;    /* memory, or bytes_max */
-    bool measuring; /* counts only */
+    uint32_t errors; /* error codes that are not NONE */
+    bool failed;     /* memory, or bytes_max */
+    bool measuring;  /* counts only */
 };
 
 void kafka_out_init(struct kafka_out *out, size_t bytes_max);
@@ -81,6 +82,7 @@ uint8_t *kafka_out_room(struct kafka_out *out, size_t n);
 void kafka_put_raw(struct kafka_out *out, const void *data, size_t len);
 void kafka_put_u8(struct kafka_out *out, uint8_t v);
 void kafka_put_u16(struct kafka_out *out, uint16_t v);
+void kafka_put_error_code(struct kafka_out *out, int16_t code);
 void kafka_put_u32(struct kafka_out *out, uint32_t v);
 void kafka_put_u64(struct kafka_out *out, uint64_t v);
 void kafka_put_uvarint(struct kafka_out *out, uint32_t v);
