@@ -28,6 +28,11 @@ struct kafka_request {
     struct broker_call *waiting; /* set while a call may wait long: canceled when the peer goes */
 };
 
+/* Submits a call whose own initialiser was called. done comes on r->loop, perhaps before this
+ * returns: r may be gone then. */
+void kafka_call(struct kafka_request *r, struct broker_call *c,
+                void (*done)(struct broker_call *c));
+
 /* Answers: `out` is the generated response struct of r's API, in arena memory or static. The
  * request is gone afterwards. Exactly once per request, on r->loop. */
 void kafka_reply(struct kafka_request *r, const void *out);
