@@ -63,6 +63,10 @@ struct broker_call {
      * broker_cancel arrived: finishes the call with SL_ECANCELED or as it stands. */
     void (*cancel)(struct broker_call *c);
     bool canceled; /* the door lost interest: finish soon, done is still called */
+    /* internal */
+    struct task cancel_task;
+    bool cancel_under_way, done_waits; /* home loop: done is held back until the cancel is back */
+    bool finished;                     /* core loop */
 };
 
 /* Hands the call to the core. Any loop; calls of one loop arrive in order. */
@@ -75,6 +79,7 @@ void broker_cancel(struct broker_call *c);
 /* Settings of the broker; all live for its whole life. Server fills it from the option table. */
 struct broker_cfg {
     const char *cluster_id; /* base64 uuid text */
+    const char *data_dir;   /* what DescribeLogDirs calls it; NULL: "data" */
     int32_t node_id;
     bool auto_create_topics;
     int32_t num_partitions;                             /* of created topics when not said */
@@ -110,6 +115,7 @@ sl_err broker_open(const struct broker_cfg *cfg, const struct broker_env *env,
  * calls done when nothing is under way. The log engine is closed by the caller afterwards. */
 void broker_close(struct broker *b, void (*done)(void *arg), void *arg);
 void broker_free(struct broker *b); /* after close; accepts NULL */
+SL_DEFINE_AUTO(struct broker *, broker_free);
 const struct broker_cfg *broker_config(const struct broker *b);
 
 #endif

@@ -37,6 +37,7 @@ struct topic {
     struct partition *partitions;
     int32_t n_partitions;
     int64_t created_ms;
+    struct old_array *old_arrays; /* topics.c: what partitions pointed to before it grew */
     bool changing;       /* a change is under way: creation, deletion, config, partitions */
     struct list waiters; /* struct topic_wait: woken when a change has ended */
 };
@@ -59,7 +60,10 @@ struct broker {
     struct fetch_state *fetch;
     struct produce_state *produce;
     struct group_state *groups;
-    bool closing;
+    bool closing, closed; /* closed: the owner has been told */
+    struct task closed_task;
+    void (*on_closed)(void *arg);
+    void *on_closed_arg;
 };
 
 /* A live topic, or NULL. */
