@@ -44,10 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size_t a = feed(whole, data + pos, size - pos, size);
         size_t b = feed(cut, data + pos, size - pos, 1 + size % 5);
         SL_ASSERT(http1_state(whole) == http1_state(cut));
-        if (http1_state(whole) != HTTP1_DONE) {
-            SL_ASSERT(http1_status(whole) == http1_status(cut));
-            break;
-        }
+        if (http1_state(whole) != HTTP1_DONE)
+            break; /* of several faults the first one seen is told */
         SL_ASSERT(a == b && a > 0);
         check_request(http1_request(whole));
         pos += a;

@@ -24,7 +24,7 @@ bool http1__body_is_done(const struct http1_body *b)
 
 static unsigned hex_value(uint8_t c)
 {
-    return isdigit(c) ? c - '0' : (unsigned)(tolower(c) - 'a') + 10;
+    return (unsigned)(isdigit(c) ? c - '0' : tolower(c) - 'a' + 10);
 }
 
 /* The line of a chunk: size, and extensions that are skipped. */

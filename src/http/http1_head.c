@@ -35,7 +35,7 @@ static struct http1_fault check_request_line(struct slice line)
         end++;
     if (end - target > HTTP1_URI_BYTES_MAX)
         return (struct http1_fault){414, "the URI is longer than 8 KiB"};
-    if (end < line.len && (line.data[end] != ' ' || line.len - end > sizeof " HTTP/1.1" - 1))
+    if (end < line.len && (line.data[end] != ' ' || line.len - end > sizeof " HTTP/1.1\r" - 1))
         return bad("the request line is not METHOD URI HTTP/1.1");
     return none;
 }
@@ -44,7 +44,8 @@ static struct http1_fault check_version(struct slice line)
 {
     static const char prefix[] = " HTTP/";
     const size_t len = sizeof prefix - 1;
-    if (line.len < len + 3 || memcmp(line.data + line.len - len - 3, prefix, len) != 0)
+    if (line.len < len + 4 || memcmp(line.data + line.len - len - 3, prefix, len) != 0 ||
+        line.data[line.len - len - 4] == ' ')
         return bad("the request line is not METHOD URI HTTP/1.1");
     const uint8_t *version = line.data + line.len - 3;
     if (version[0] == '1' && version[1] == '.' && (version[2] == '0' || version[2] == '1'))
