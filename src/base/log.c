@@ -22,7 +22,7 @@ struct line {
 
 static struct {
     int fd;
-    enum log_level level_min;
+    _Atomic enum log_level level_min;
     enum log_format format;
     bool colours, resolved;
 } config = {.fd = STDERR_FILENO, .level_min = LOG_LEVEL_INFO};
@@ -52,7 +52,12 @@ void log_configure(int fd, enum log_level level_min, enum log_format format)
 
 bool log_enabled(enum log_level level)
 {
-    return level >= config.level_min;
+    return level >= atomic_load_explicit(&config.level_min, memory_order_relaxed);
+}
+
+void log_set_level(enum log_level level_min)
+{
+    atomic_store_explicit(&config.level_min, level_min, memory_order_relaxed);
 }
 
 /* ---- one line ------------------------------------------------------------------------------ */

@@ -25,6 +25,7 @@ struct log_field {
 
 /* Where and how; stderr, INFO and AUTO until called. Not while other threads log. */
 void log_configure(int fd, enum log_level level_min, enum log_format format);
+void log_set_level(enum log_level level_min); /* any time, any thread */
 bool log_enabled(enum log_level level);
 /* Writes one line with one write(2); cut beyond 8 KiB, and says so. Prefer the macros. */
 void log_write(enum log_level level, const char *event, const char *sentence,

@@ -1,0 +1,28 @@
+/* Signals, taken by a thread of their own and posted to a loop.
+ *
+ * SIGTERM and SIGINT ask for a stop, once; a second one, or a stop that outlives its deadline, ends
+ * the process at once through `die`, even when the loop hangs. SIGHUP asks for a reload. */
+#ifndef SLUICE_SERVER_SIGNALS_H
+#define SLUICE_SERVER_SIGNALS_H
+
+#include "loop/loop.h"
+
+struct signals;
+
+struct signals_opts {
+    struct loop *loop;
+    int64_t stop_ms_max;                               /* from the first signal to die(1) */
+    void (*on_stop)(void *arg);                        /* on the loop */
+    void (*on_reload)(void *arg);                      /* on the loop */
+    __attribute__((noreturn)) void (*die)(int status); /* on the thread of the signals */
+    void *arg;
+};
+
+/* Blocks the signals in the calling thread and those it starts; call it before any other thread
+ * exists. SIGPIPE is ignored from here on. */
+void signals_block(void);
+sl_err signals_start(const struct signals_opts *opts, struct signals **ret) SL_CHECKED;
+/* Ends the thread; accepts NULL. The loop may have ended. */
+void signals_stop(struct signals *s);
+
+#endif
