@@ -26,6 +26,11 @@ static int64_t number(const struct server *s, enum config_option i)
     return option_number(s->opts.options, i);
 }
 
+const char *server_version(void)
+{
+    return SLUICE_VERSION;
+}
+
 /* ---- starting: a table of steps -------------------------------------------------------------- */
 
 static sl_err raise_limits(struct server *s, struct sl_fault *fault)
@@ -384,7 +389,7 @@ static sl_err stop_log(struct server *s)
     if (!s->log)
         return SL_OK;
     s->log_closed.done = on_log_closed;
-    log_close(s->log, &s->log_closed);
+    log_engine_close(s->log, &s->log_closed);
     return SL_PENDING;
 }
 

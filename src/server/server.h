@@ -15,6 +15,7 @@ struct server_opts {
     __attribute__((noreturn)) void (*die)(int status); /* ends the process at once; any thread */
 };
 
+const char *server_version(void); /* "0.1.0" */
 /* Runs on the calling thread, which becomes the core loop's. SL_OK after a clean stop. */
 sl_err server_run(const struct server_opts *opts, struct sl_fault *fault) SL_CHECKED;
 

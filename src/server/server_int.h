@@ -63,8 +63,4 @@ unsigned server__cores(void);
 extern const struct http_route server__routes[];
 extern const size_t server__n_routes;
 
-/* The text of /metrics. */
-void server__print_metrics(struct server *s, struct buf *out);
-void server__handle_metrics(struct http_exchange *x);
-
 #endif
