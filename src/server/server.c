@@ -203,6 +203,7 @@ static sl_err start_kafka(struct server *s, struct sl_fault *fault)
         .node_id = (int32_t)number(s, CONFIG_node_id),
         .frame_bytes_max = (size_t)number(s, CONFIG_kafka_frame_bytes),
         .request_bytes_max = (size_t)number(s, CONFIG_request_memory_bytes),
+        .connections_max = (uint32_t)number(s, CONFIG_kafka_connections_max),
     };
     advertised(s, &cfg);
     sl_err err = kafka_door_start(&cfg, s->broker, loops, SL_MAX(s->n_io, 1U), fault, &s->kafka);
@@ -214,7 +215,7 @@ static sl_err start_http(struct server *s, struct sl_fault *fault)
     config_listen_addr(s->opts.options, CONFIG_http_addr, s->http_addr);
     struct http_server_opts opts = {
         .addr = s->http_addr,
-        .backlog = (int)number(s, CONFIG_listen_backlog),
+        .backlog = (int)number(s, CONFIG_http_backlog),
         .connections_max = (size_t)number(s, CONFIG_http_connections_max),
         .body_bytes_max = HTTP_BODY_BYTES_MAX,
         .routes = server__routes,
