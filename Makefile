@@ -10,7 +10,7 @@ NINJA := q=--quiet; [ -t 1 ] && q=; ninja $$q
 .PHONY: all deps check asan tsan interop bench bench-peers fuzz format clean
 
 all: $(BUILD)/build.ninja
-	@$(NINJA) -C $(BUILD)
+	@$(NINJA) -C $(BUILD) programs
 
 # Installs nothing: names the missing packages and stops.
 $(BUILD)/build.ninja:
@@ -23,6 +23,7 @@ deps:
 
 # All core tests, guards included; the last line is "N passed, N failed, N skipped".
 check: all
+	@$(NINJA) -C $(BUILD)
 	@$(RUN_TESTS) --no-suite interop $(BUILD)
 
 asan tsan:
@@ -33,6 +34,7 @@ asan tsan:
 
 # Clients and definitions that are fetched from their registries; needs the network the first time.
 interop: all
+	@$(NINJA) -C $(BUILD)
 	@$(RUN_TESTS) --suite interop $(BUILD)
 
 bench: release
@@ -50,7 +52,7 @@ static:
 release:
 	@tools/deps.sh --check build
 	@test -f build-release/build.ninja || meson setup --native-file tools/meson/release.ini build-release >/dev/null
-	@$(NINJA) -C build-release
+	@$(NINJA) -C build-release programs load-programs
 
 # T seconds for each target; what it finds stays in build-fuzz/corpus, seeds are in fuzz/corpus.
 fuzz:
