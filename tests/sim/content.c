@@ -97,7 +97,7 @@ size_t content_write(struct content *c, const void *data, size_t len, int64_t po
 
 size_t content_resize(struct content *c, int64_t size)
 {
-    size_t n_gone = 0, unused;
+    size_t n_gone = 0, unused = 0;
     if (size < c->size) {
         size_t keep = (size_t)((size + PAGE_BYTES - 1) / PAGE_BYTES);
         for (size_t i = keep; i < c->n_pages; i++) {

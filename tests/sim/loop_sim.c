@@ -99,7 +99,7 @@ static bool run_inbox(struct loop *l)
 
 int64_t loop_now_ns(const struct loop *const_l)
 {
-    struct loop *l = (struct loop *)(uintptr_t)const_l; /* a cache: logically const */
+    struct loop *l = (struct loop *)const_l; /* a cache: logically const */
     if (!l->now_known)
         l->now_ns = clock_monotonic_ns(l->clock);
     l->now_known = true;
