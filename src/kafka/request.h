@@ -52,4 +52,9 @@ void kafka_local_address(struct kafka_request *r, const char **ret_host, int32_t
 /* NUL-terminated copy in the arena. */
 const char *kafka_text(struct kafka_request *r, struct slice text);
 
+/* One for each row of the table. */
+#define API(key, name, first, last, handler, flags) void handler(struct kafka_request *r);
+#include "kafka/api_keys.def"
+#undef API
+
 #endif

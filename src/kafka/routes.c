@@ -1,9 +1,5 @@
 #include "kafka/kafka_int.h"
 
-#define API(key, name, first, last, handler, flags) void handler(struct kafka_request *r);
-#include "kafka/api_keys.def"
-#undef API
-
 const struct kafka_route kafka__routes[] = {
 #define API(key, name, first, last, handler, flags) {key, first, last, handler, flags},
 #include "kafka/api_keys.def"
