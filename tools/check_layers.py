@@ -27,7 +27,7 @@ def why_refused(path, folder, allowed, include):
     target = parts[0]
     if target == folder:
         return None
-    if target == "sim" and path.name.endswith("_test.c"):
+    if target == "sim" and path.name.endswith(("_test.c", "_for_test.h")):
         return None
     if target not in allowed:
         return f"{folder} may not use {target}"
