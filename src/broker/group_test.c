@@ -1,0 +1,751 @@
+#include "broker/group_for_test.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static int start(void **state)
+{
+    struct group_sim *s = calloc(1, sizeof *s);
+    group_sim_init(s, 1);
+    *state = s;
+    return 0;
+}
+
+static int stop(void **state)
+{
+    group_sim_fini(*state);
+    free(*state);
+    return 0;
+}
+
+/* A stable group of two; a is the leader. */
+struct pair {
+    struct sim_join a, b;
+    struct sim_sync ya, yb;
+};
+
+static void make_pair(struct group_sim *s, struct pair *p)
+{
+    s->cfg.group_initial_rebalance_delay_ms = 100;
+    sim_join(s, &p->a, "", NULL, "A");
+    sim_join(s, &p->b, "", NULL, "B");
+    group_sim_pass(s, 250);
+    assert_true(p->a.answered && p->b.answered);
+    sim_sync(s, &p->yb, &p->b);
+    sim_sync(s, &p->ya, &p->a);
+    assert_int_equal(GROUP_STABLE, s->g->life);
+}
+
+static void free_pair(struct pair *p)
+{
+    sim_join_free(&p->a);
+    sim_join_free(&p->b);
+    sim_sync_free(&p->ya);
+    sim_sync_free(&p->yb);
+}
+
+/* ---- joining
+ * ------------------------------------------------------------------------------------------ */
+
+static void two_members_joining_at_once_share_one_generation(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    assert_int_equal(1, p.a.j.generation);
+    assert_int_equal(1, p.b.j.generation);
+    assert_int_equal(2, p.a.j.n_members);
+    assert_int_equal(0, p.b.j.n_members);
+    assert_true(slice_eq(p.a.j.ret_leader, p.a.j.ret_member_id));
+    assert_true(slice_eq(p.b.j.ret_leader, p.a.j.ret_member_id));
+    assert_string_equal("range", sim_text(p.b.j.ret_protocol));
+    assert_memory_equal("app-", p.a.j.ret_member_id.data, 4);
+    assert_int_equal(4 + 36, p.a.j.ret_member_id.len);
+    assert_string_equal("A", sim_text(p.ya.s.ret_assignment));
+    assert_string_equal("B", sim_text(p.yb.s.ret_assignment));
+    free_pair(&p);
+}
+
+static void the_first_rebalance_waits_while_new_members_arrive(void **state)
+{
+    struct group_sim *s = *state;
+    struct sim_join j[3];
+    s->cfg.group_initial_rebalance_delay_ms = 1000;
+    for (int i = 0; i < 3; i++) {
+        sim_join(s, &j[i], "", NULL, "m");
+        group_sim_pass(s, 900);
+    }
+    assert_false(j[0].answered);
+    group_sim_pass(s, 2000);
+    for (int i = 0; i < 3; i++) {
+        assert_true(j[i].answered);
+        assert_int_equal(1, j[i].j.generation);
+        sim_join_free(&j[i]);
+    }
+}
+
+static void a_second_member_makes_the_first_one_join_again(void **state)
+{
+    struct group_sim *s = *state;
+    struct sim_join a, b;
+    struct sim_sync y;
+    sim_join(s, &a, "", NULL, "A");
+    assert_true(a.answered);
+    sim_sync(s, &y, &a);
+    assert_true(y.answered);
+    sim_join(s, &b, "", NULL, "B");
+    assert_false(b.answered);
+    assert_int_equal(SL_EREBALANCE, sim_heartbeat(s, &a));
+    sim_join_again(s, &a);
+    assert_true(a.answered && b.answered);
+    assert_int_equal(2, a.j.generation);
+    assert_int_equal(2, a.j.n_members);
+    assert_int_equal(SL_OK, sim_heartbeat(s, &a));
+    sim_join_free(&a);
+    sim_join_free(&b);
+    sim_sync_free(&y);
+}
+
+static void a_member_must_come_back_with_the_id_it_was_given(void **state)
+{
+    struct group_sim *s = *state;
+    struct sim_join a;
+    sim_join(s, &a, "", NULL, "A");
+    sim_join_free(&a);
+    sim_leave(s, &a);
+    memset(&a, 0, sizeof a);
+    struct broker_group_join *j = &a.j;
+    sim_join(s, &a, "unknown", NULL, "A");
+    assert_int_equal(SL_EMEMBER, j->head.err);
+    sim_join_free(&a);
+
+    sim_join(s, &a, "", NULL, "A");
+    sim_join_free(&a);
+}
+
+static void member_id_required_gives_an_id_that_joins_or_expires(void **state)
+{
+    struct group_sim *s = *state;
+    struct sim_join a = {0};
+    a.protocols[0] = (struct group_protocol){slice_str("range"), slice_str("A")};
+    struct broker_group_join first = {
+        .member_id = slice_str(""),
+        .protocol_type = slice_str("consumer"),
+        .client_id = slice_str("app"),
+        .session_timeout_ms = 10000,
+        .rebalance_timeout_ms = 60000,
+        .protocols = a.protocols,
+        .n_protocols = 1,
+        .member_id_required = true,
+    };
+    struct broker_group_join again = first;
+    group_join(s->g, &first, s->now_ms);
+    (void)list_pop_front(&s->host.finished);
+    assert_int_equal(SL_EMEMBER_REQUIRED, first.head.err);
+    assert_int_equal(1, s->g->pending.n);
+    assert_int_equal(GROUP_EMPTY, s->g->life);
+
+    again.member_id = first.ret_member_id;
+    group_join(s->g, &again, s->now_ms);
+    group_sim_stored(s, SL_OK);
+    assert_int_equal(SL_OK, again.head.err);
+    assert_int_equal(1, again.generation);
+    assert_true(slice_eq(first.ret_member_id, again.ret_member_id));
+    assert_int_equal(0, s->g->pending.n);
+
+    struct broker_group_join other = first;
+    other.head = (struct group_call){0};
+    other.ret_member_id = (struct slice){0};
+    group_join(s->g, &other, s->now_ms);
+    (void)list_pop_front(&s->host.finished);
+    assert_int_equal(1, s->g->pending.n);
+    s->now_ms += 10001;
+    group_tick(s->g, s->now_ms);
+    assert_int_equal(0, s->g->pending.n);
+    broker_group_join_fini(&first);
+    broker_group_join_fini(&again);
+    broker_group_join_fini(&other);
+}
+
+static void members_without_a_common_protocol_are_refused(void **state)
+{
+    struct group_sim *s = *state;
+    struct sim_join a, b = {0};
+    sim_join(s, &a, "", NULL, "A");
+    struct group_protocol other = {slice_str("other"), slice_str("B")};
+    b.j = a.j;
+    b.j.head = (struct group_call){0};
+    b.j.members = NULL;
+    b.j.n_members = 0;
+    b.j.protocols = &other;
+    b.j.n_protocols = 1;
+    group_join(s->g, &b.j, s->now_ms);
+    assert_int_equal(SL_EGROUP_PROTOCOL, b.j.head.err);
+    (void)list_pop_front(&s->host.finished);
+    sim_join_free(&a);
+    sim_join_free(&b);
+}
+
+static void K10_a_full_group_and_16_MiB_of_metadata_are_refused(void **state)
+{
+    struct group_sim *s = *state;
+    struct sim_join a, b;
+    char *big = malloc(16 * 1024 * 1024 + 1);
+    memset(big, 'x', 16 * 1024 * 1024);
+    big[16 * 1024 * 1024] = 0;
+    sim_join(s, &a, "", NULL, big);
+    assert_int_equal(SL_EPOLICY, a.j.head.err);
+    sim_join_free(&a);
+    free(big);
+
+    s->cfg.group_members_max = 1;
+    sim_join(s, &a, "", NULL, "A");
+    assert_int_equal(SL_OK, a.j.head.err);
+    sim_join(s, &b, "", NULL, "B");
+    assert_int_equal(SL_EGROUP_FULL, b.j.head.err);
+    assert_int_equal(SL_OK, sim_heartbeat(s, &a));
+    sim_join_free(&a);
+    sim_join_free(&b);
+}
+
+static void a_follower_that_repeats_its_join_is_told_where_the_group_stands(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    sim_join_again(s, &p.b);
+    assert_true(p.b.answered);
+    assert_int_equal(1, p.b.j.generation);
+    assert_int_equal(GROUP_STABLE, s->g->life);
+    sim_join_again(s, &p.a); /* the leader asks for a rebalance by joining */
+    assert_false(p.a.answered);
+    assert_int_equal(GROUP_PREPARING_REBALANCE, s->g->life);
+    sim_join_again(s, &p.b);
+    assert_true(p.a.answered && p.b.answered);
+    assert_int_equal(2, p.b.j.generation);
+    free_pair(&p);
+}
+
+/* ---- members go
+ * ----------------------------------------------------------------------------------------- */
+
+static void a_killed_member_is_out_after_its_session_and_the_others_go_on(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    for (int i = 0; i < 4; i++) {
+        group_sim_pass(s, 3000);
+        (void)sim_heartbeat(s, &p.a);
+    }
+    assert_int_equal(1, s->g->members.n);
+    assert_int_equal(SL_EREBALANCE, sim_heartbeat(s, &p.a));
+    assert_int_equal(SL_EMEMBER, sim_heartbeat(s, &p.b));
+    sim_join_again(s, &p.a);
+    assert_true(p.a.answered);
+    assert_int_equal(1, p.a.j.n_members);
+    assert_int_equal(1, s->host.expired_members);
+    free_pair(&p);
+}
+
+static void heartbeats_keep_a_group_stable_for_hours(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    for (int i = 0; i < 3000; i++) {
+        group_sim_pass(s, 9000);
+        assert_int_equal(SL_OK, sim_heartbeat(s, &p.a));
+        assert_int_equal(SL_OK, sim_heartbeat(s, &p.b));
+    }
+    assert_int_equal(GROUP_STABLE, s->g->life);
+    free_pair(&p);
+}
+
+static void who_does_not_join_a_rebalance_in_time_is_out(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    sim_join_again(s, &p.a);
+    for (int i = 0; i < 7; i++) {
+        group_sim_pass(s, 9000);
+        (void)sim_heartbeat(s, &p.b);
+    }
+    assert_true(p.a.answered);
+    assert_int_equal(1, p.a.j.n_members);
+    assert_int_equal(SL_EMEMBER, sim_heartbeat(s, &p.b));
+    free_pair(&p);
+}
+
+static void who_never_asks_for_its_assignment_is_out(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    struct sim_join c;
+    struct sim_sync y, yb;
+    sim_join(s, &c, "", NULL, "C");
+    sim_join_again(s, &p.a);
+    sim_join_again(s, &p.b);
+    sim_sync(s, &y, &p.a);
+    sim_sync(s, &yb, &p.b);
+    assert_int_equal(GROUP_STABLE, s->g->life);
+    for (int i = 0; i < 12; i++) {
+        group_sim_pass(s, 5100);
+        (void)sim_heartbeat(s, &p.a);
+        (void)sim_heartbeat(s, &p.b);
+        (void)sim_heartbeat(s, &c);
+    }
+    assert_int_equal(SL_EMEMBER, sim_heartbeat(s, &c));
+    assert_int_equal(SL_EREBALANCE, sim_heartbeat(s, &p.a));
+    sim_join_free(&c);
+    sim_sync_free(&y);
+    sim_sync_free(&yb);
+    free_pair(&p);
+}
+
+static void leaving_during_a_rebalance_lets_it_end(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    sim_join_again(s, &p.a);
+    assert_false(p.a.answered);
+    assert_int_equal(SL_OK, sim_leave(s, &p.b));
+    assert_true(p.a.answered);
+    assert_int_equal(2, p.a.j.generation);
+    assert_int_equal(1, p.a.j.n_members);
+    assert_int_equal(SL_EMEMBER, sim_leave(s, &p.b));
+    free_pair(&p);
+}
+
+static void the_last_member_leaves_an_empty_group(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    sim_leave(s, &p.a);
+    sim_leave(s, &p.b);
+    assert_int_equal(GROUP_EMPTY, s->g->life);
+    assert_string_equal("consumer", sim_text(s->g->protocol_type));
+    assert_int_equal(SL_EMEMBER, sim_commit(s, &p.a));
+    group_sim_restart(s);
+    assert_int_equal(GROUP_EMPTY, s->g->life);
+    assert_string_equal("consumer", sim_text(s->g->protocol_type));
+    free_pair(&p);
+}
+
+static void a_client_that_goes_while_it_waits_keeps_its_place(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    sim_join_again(s, &p.b); /* answered at once: nothing to wait for */
+    sim_join_again(s, &p.a);
+    group_cancel_join(s->g, &p.a.j);
+    group_sim_settle(s);
+    assert_int_equal(SL_ECANCELED, p.a.j.head.err);
+    sim_join_again(s, &p.b);
+    assert_true(p.b.answered);
+    assert_int_equal(2, s->g->members.n);
+    group_sim_pass(s, 10001);
+    free_pair(&p);
+}
+
+/* ---- generations
+ * ------------------------------------------------------------------------------------------ */
+
+static void K10_commits_of_a_zombie_generation_are_refused(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    assert_int_equal(SL_OK, sim_commit(s, &p.b));
+    sim_join_again(s, &p.a);
+    assert_int_equal(SL_OK, sim_commit(s, &p.b)); /* of what it still holds */
+    sim_leave(s, &p.b);
+    assert_int_equal(SL_EMEMBER, sim_commit(s, &p.b));
+    assert_int_equal(SL_EREBALANCE, sim_commit(s, &p.a)); /* between join and sync */
+    p.a.j.generation = 1;
+    assert_int_equal(SL_EGENERATION, sim_commit(s, &p.a));
+    assert_int_equal(SL_EGENERATION, sim_heartbeat(s, &p.a));
+    struct broker_offset_commit simple = {.generation = -1};
+    assert_int_equal(SL_EMEMBER, group_may_commit(s->g, &simple, s->now_ms));
+    free_pair(&p);
+}
+
+static void a_join_is_not_answered_before_its_generation_is_durable(void **state)
+{
+    struct group_sim *s = *state;
+    struct sim_join a;
+    s->hold_stores = true;
+    sim_join(s, &a, "", NULL, "A");
+    assert_false(a.answered);
+    assert_true(s->row_waits);
+    group_sim_stored(s, SL_OK);
+    assert_true(a.answered);
+    assert_int_equal(101, s->disk_ceiling);
+    sim_join_free(&a);
+}
+
+static void a_sync_is_not_answered_before_the_group_is_durable(void **state)
+{
+    struct group_sim *s = *state;
+    struct sim_join a;
+    struct sim_sync y;
+    sim_join(s, &a, "", NULL, "A");
+    s->hold_stores = true;
+    sim_sync(s, &y, &a);
+    assert_false(y.answered);
+    assert_int_equal(GROUP_COMPLETING_REBALANCE, s->g->life);
+    group_sim_stored(s, SL_OK);
+    assert_true(y.answered);
+    assert_int_equal(SL_OK, y.s.head.err);
+    assert_int_equal(GROUP_STABLE, s->g->life);
+    sim_join_free(&a);
+    sim_sync_free(&y);
+}
+
+static void a_group_that_cannot_be_stored_says_so_and_rebalances(void **state)
+{
+    struct group_sim *s = *state;
+    struct sim_join a;
+    struct sim_sync y;
+    s->store_err = SL_ENOSPC;
+    sim_join(s, &a, "", NULL, "A");
+    assert_int_equal(SL_ENOSPC, a.j.head.err);
+    broker_group_join_fini(&a.j);
+    group_sim_pass(s, 70000);
+    s->store_err = SL_OK;
+    sim_join(s, &a, "", NULL, "A");
+    assert_int_equal(SL_OK, a.j.head.err);
+    s->store_err = SL_ENOSPC;
+    sim_sync(s, &y, &a);
+    assert_int_equal(SL_ENOSPC, y.s.head.err);
+    assert_int_equal(GROUP_PREPARING_REBALANCE, s->g->life);
+    s->store_err = SL_OK;
+    int32_t told = a.j.generation;
+    sim_join_again(s, &a);
+    assert_true(a.answered);
+    assert_true(a.j.generation > told);
+    sim_sync(s, &y, &a);
+    assert_int_equal(SL_OK, y.s.head.err);
+    sim_join_free(&a);
+    sim_sync_free(&y);
+}
+
+static void a_restart_keeps_generation_members_and_assignment(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    group_sim_restart(s);
+    assert_int_equal(GROUP_STABLE, s->g->life);
+    assert_int_equal(1, s->g->generation);
+    assert_int_equal(SL_OK, sim_heartbeat(s, &p.a));
+    assert_int_equal(SL_OK, sim_heartbeat(s, &p.b));
+    assert_int_equal(SL_OK, sim_commit(s, &p.b));
+    struct sim_sync y;
+    sim_sync(s, &y, &p.b);
+    assert_string_equal("B", sim_text(y.s.ret_assignment));
+    assert_true(slice_eq(member_id(s->g->leader), p.a.j.ret_member_id));
+    group_sim_pass(s, 9000); /* sessions began anew */
+    assert_int_equal(SL_OK, sim_heartbeat(s, &p.a));
+    sim_sync_free(&y);
+    free_pair(&p);
+}
+
+static void no_generation_is_told_twice_across_restarts(void **state)
+{
+    struct group_sim *s = *state;
+    struct sim_join a = {0};
+    int32_t last = 0;
+    for (int i = 0; i < 250; i++) {
+        sim_join_free(&a);
+        sim_join(s, &a, "", NULL, "A");
+        group_sim_pass(s, 70000);
+        assert_true(a.answered && a.j.generation > last);
+        last = a.j.generation;
+        if (i % 3 == 0)
+            group_sim_restart(s);
+    }
+    sim_join_free(&a);
+}
+
+/* ---- static members
+ * ---------------------------------------------------------------------------------------- */
+
+static void make_static_pair(struct group_sim *s, struct pair *p)
+{
+    s->cfg.group_initial_rebalance_delay_ms = 100;
+    sim_join(s, &p->a, "", "one", "A");
+    sim_join(s, &p->b, "", "two", "B");
+    group_sim_pass(s, 250);
+    sim_sync(s, &p->yb, &p->b);
+    sim_sync(s, &p->ya, &p->a);
+    assert_int_equal(GROUP_STABLE, s->g->life);
+}
+
+static void a_static_member_comes_back_without_a_rebalance(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    struct sim_join again;
+    struct sim_sync y;
+    make_static_pair(s, &p);
+    s->hold_stores = true;
+    sim_join(s, &again, "", "two", "B");
+    assert_false(again.answered); /* the new id is not durable yet */
+    group_sim_stored(s, SL_OK);
+    assert_true(again.answered);
+    assert_int_equal(1, again.j.generation);
+    assert_int_equal(GROUP_STABLE, s->g->life);
+    assert_int_equal(SL_EINSTANCE_FENCED, sim_heartbeat(s, &p.b));
+    assert_int_equal(SL_EINSTANCE_FENCED, sim_commit(s, &p.b));
+    sim_sync(s, &y, &again);
+    assert_string_equal("B", sim_text(y.s.ret_assignment));
+    group_sim_restart(s);
+    assert_int_equal(SL_OK, sim_heartbeat(s, &again));
+    assert_int_equal(SL_EINSTANCE_FENCED, sim_heartbeat(s, &p.b));
+    sim_join_free(&again);
+    sim_sync_free(&y);
+    free_pair(&p);
+}
+
+static void a_static_leader_that_comes_back_may_skip_the_assignment(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    struct sim_join again;
+    make_static_pair(s, &p);
+    sim_join(s, &again, "", "one", "A");
+    assert_true(again.answered && again.j.skip_assignment);
+    assert_int_equal(2, again.j.n_members);
+    assert_true(slice_eq(again.j.ret_leader, again.j.ret_member_id));
+    assert_int_equal(GROUP_STABLE, s->g->life);
+    sim_join_free(&again);
+    free_pair(&p);
+}
+
+static void an_old_static_leader_is_not_told_that_it_leads(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_static_pair(s, &p);
+    struct sim_join again = p.a;
+    again.j.head = (struct group_call){.call.done = p.a.j.head.call.done};
+    again.j.answer = NULL;
+    again.j.members = NULL;
+    again.j.n_members = 0;
+    again.j.ret_member_id = (struct slice){0};
+    again.j.can_skip_assignment = false;
+    group_join(s->g, &again.j, s->now_ms);
+    group_sim_settle(s);
+    assert_int_equal(SL_OK, again.j.head.err);
+    assert_false(again.j.skip_assignment);
+    assert_int_equal(0, again.j.n_members);
+    assert_true(slice_eq(again.j.ret_leader, p.a.j.ret_member_id));
+    assert_false(slice_eq(again.j.ret_leader, again.j.ret_member_id));
+    sim_join_free(&again);
+    free_pair(&p);
+}
+
+static void a_static_member_that_is_away_keeps_its_place_until_its_session_ends(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_static_pair(s, &p);
+    struct sim_join c;
+    sim_join(s, &c, "", NULL, "C");
+    sim_join_again(s, &p.a);
+    assert_false(p.a.answered); /* two is expected back */
+    group_sim_pass(s, 10500);   /* its session ended */
+    assert_true(p.a.answered && c.answered);
+    assert_int_equal(2, p.a.j.n_members);
+    sim_join_free(&c);
+    free_pair(&p);
+}
+
+static void a_static_member_leaves_by_its_instance_id_alone(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_static_pair(s, &p);
+    struct group_leaver l[3] = {
+        {.member_id = slice_str(""), .instance_id = slice_str("two")},
+        {.member_id = slice_str(""), .instance_id = slice_str("three")},
+        {.member_id = slice_str("wrong"), .instance_id = slice_str("one")},
+    };
+    group_leave(s->g, l, 3, s->now_ms);
+    assert_int_equal(SL_OK, l[0].err);
+    assert_int_equal(SL_EMEMBER, l[1].err);
+    assert_int_equal(SL_EINSTANCE_FENCED, l[2].err);
+    assert_int_equal(1, s->g->members.n);
+    assert_int_equal(GROUP_PREPARING_REBALANCE, s->g->life);
+    free_pair(&p);
+}
+
+/* ---- the row
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void to_hex(struct slice bytes, char *text, size_t size)
+{
+    for (size_t i = 0; i < bytes.len && 2 * i + 2 < size; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes.data[i]);
+}
+
+static void the_stored_form_is_the_golden_one(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    char hex[2048] = "";
+    make_static_pair(s, &p);
+    to_hex(s->disk_state, hex, sizeof hex);
+    assert_string_equal(
+        "0103000000010000018bcfe56cb00008636f6e73756d6572000572616e676500286f6e652d633531"
+        "30633730662d366461662d343262332d616134632d3336343739363535336238350000000200286f"
+        "6e652d63353130633730662d366461662d343262332d616134632d33363437393635353362383500"
+        "036f6e650003617070000a2f3132372e302e302e31000027100000ea6000000019000572616e6765"
+        "00000001410006737469636b7900000001410000000141002874776f2d31343435326130382d3536"
+        "39372d343839322d613761332d366363323762316332653634000374776f0003617070000a2f3132"
+        "372e302e302e31000027100000ea6000000019000572616e676500000001420006737469636b7900"
+        "0000014200000001425945bd5e",
+        hex);
+    free_pair(&p);
+}
+
+static void a_damaged_or_newer_row_is_not_loaded(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    static const struct uuid org;
+    uint8_t copy[1024];
+    size_t len = s->disk_state.len;
+    for (size_t i = 0; i < len; i++) {
+        memcpy(copy, s->disk_state.data, len);
+        copy[i] ^= 0x10;
+        struct group *g = group_new(&s->host, &org, slice_str("x"));
+        assert_int_equal(SL_ECORRUPT, group_image_load(g, slice_of(copy, len), 9, 0));
+        group_free(g);
+    }
+    for (size_t n = 1; n < len; n++) {
+        struct group *g = group_new(&s->host, &org, slice_str("x"));
+        assert_int_equal(SL_ECORRUPT, group_image_load(g, slice_of(s->disk_state.data, n), 9, 0));
+        group_free(g);
+    }
+    free_pair(&p);
+}
+
+static void subscriptions_are_read_with_bounds(void **state)
+{
+    static const uint8_t two[] = {0, 1, 0,   0,   0,    2,    0,    1,   'a',
+                                  0, 2, 'b', 'c', 0xff, 0xff, 0xff, 0xff};
+    struct slice whole = slice_of(two, sizeof two);
+    assert_true(consumer_subscribes(whole, slice_str("a")));
+    assert_true(consumer_subscribes(whole, slice_str("bc")));
+    assert_false(consumer_subscribes(whole, slice_str("b")));
+    for (size_t n = 0; n < sizeof two; n++)
+        (void)consumer_subscribes(slice_of(two, n), slice_str("bc"));
+    static const uint8_t lie[] = {0, 1, 0x7f, 0xff, 0xff, 0xff, 0, 1, 'a'};
+    assert_false(consumer_subscribes(slice_of(lie, sizeof lie), slice_str("a")));
+}
+
+static void offsets_are_kept_sorted_replaced_and_removed(void **state)
+{
+    struct group_offsets o = {0};
+    struct uuid a = {{1}}, b = {{2}};
+    for (int32_t i = 99; i >= 0; i--) {
+        struct committed c = {.offset = i, .partition = i % 50};
+        group_offsets_put(&o, i % 2 ? &a : &b, &c, slice_str("meta"));
+    }
+    assert_int_equal(50, o.count);
+    assert_int_equal(200, o.bytes);
+    assert_int_equal(7, group_offsets_find(&o, &a, 7)->offset);
+    assert_null(group_offsets_find(&o, &a, 8));
+    assert_true(slice_eq_str(committed_metadata(group_offsets_find(&o, &b, 8)), "meta"));
+    group_offsets_remove(&o, &a, 7);
+    assert_null(group_offsets_find(&o, &a, 7));
+    group_offsets_remove_topic(&o, &b);
+    assert_int_equal(24, o.count);
+    assert_int_equal(96, o.bytes);
+    group_offsets_clear(&o);
+}
+
+static void K10_ten_thousand_members_are_cheap_to_keep(void **state)
+{
+    struct group_sim *s = *state;
+    enum { N = 10000 };
+    s->cfg.group_members_max = N;
+    s->cfg.group_initial_rebalance_delay_ms = 100;
+    struct sim_join *j = calloc(N, sizeof *j);
+    for (int i = 0; i < N; i++)
+        sim_join(s, &j[i], "", NULL, "metadata");
+    group_sim_pass(s, 200);
+    assert_int_equal(N, j[0].j.n_members);
+    unsigned ticks = 0;
+    for (int round = 0; round < 10; round++) {
+        for (int i = 0; i < N; i++)
+            assert_int_equal(SL_OK, sim_heartbeat(s, &j[i]));
+        while (group_next_deadline(s->g) <= s->now_ms + 3000) {
+            s->now_ms = group_next_deadline(s->g);
+            group_tick(s->g, s->now_ms);
+            ticks++;
+        }
+        s->now_ms += 3000;
+    }
+    assert_in_range(ticks, 0, 10); /* not one for each member */
+    assert_int_equal(N, s->g->members.n);
+    for (int i = 0; i < N; i++)
+        sim_join_free(&j[i]);
+    free(j);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, start, stop)
+
+int main(void)
+{
+    const struct CMUnitTest list[] = {
+        T(two_members_joining_at_once_share_one_generation),
+        T(the_first_rebalance_waits_while_new_members_arrive),
+        T(a_second_member_makes_the_first_one_join_again),
+        T(a_member_must_come_back_with_the_id_it_was_given),
+        T(member_id_required_gives_an_id_that_joins_or_expires),
+        T(members_without_a_common_protocol_are_refused),
+        T(K10_a_full_group_and_16_MiB_of_metadata_are_refused),
+        T(a_follower_that_repeats_its_join_is_told_where_the_group_stands),
+        T(a_killed_member_is_out_after_its_session_and_the_others_go_on),
+        T(heartbeats_keep_a_group_stable_for_hours),
+        T(who_does_not_join_a_rebalance_in_time_is_out),
+        T(who_never_asks_for_its_assignment_is_out),
+        T(leaving_during_a_rebalance_lets_it_end),
+        T(the_last_member_leaves_an_empty_group),
+        T(a_client_that_goes_while_it_waits_keeps_its_place),
+        T(K10_commits_of_a_zombie_generation_are_refused),
+        T(a_join_is_not_answered_before_its_generation_is_durable),
+        T(a_sync_is_not_answered_before_the_group_is_durable),
+        T(a_group_that_cannot_be_stored_says_so_and_rebalances),
+        T(a_restart_keeps_generation_members_and_assignment),
+        T(no_generation_is_told_twice_across_restarts),
+        T(a_static_member_comes_back_without_a_rebalance),
+        T(a_static_leader_that_comes_back_may_skip_the_assignment),
+        T(an_old_static_leader_is_not_told_that_it_leads),
+        T(a_static_member_that_is_away_keeps_its_place_until_its_session_ends),
+        T(a_static_member_leaves_by_its_instance_id_alone),
+        T(the_stored_form_is_the_golden_one),
+        T(a_damaged_or_newer_row_is_not_loaded),
+        T(subscriptions_are_read_with_bounds),
+        T(offsets_are_kept_sorted_replaced_and_removed),
+        T(K10_ten_thousand_members_are_cheap_to_keep),
+    };
+    return cmocka_run_group_tests_name("group", list, NULL, NULL);
+}

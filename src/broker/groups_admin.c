@@ -1,0 +1,216 @@
+/* DescribeGroups, ListGroups, DeleteGroups, and what the metrics page shows. */
+#include "broker/groups_int.h"
+
+static struct group *group_of(struct group_call *c)
+{
+    return groups__find(groups__of(c), &c->call.who->org, c->group);
+}
+
+/* ---- describe
+ * ------------------------------------------------------------------------------------------ */
+
+/* As Kafka: what members sent, and were assigned, is shown of a stable group only. */
+static sl_err describe_members(struct broker_group_describe *d, const struct group *g)
+{
+    bool stable = g->life == GROUP_STABLE;
+    if (!g->members.n)
+        return SL_OK;
+    d->members = arena_alloc(d->answer, g->members.n, sizeof *d->members);
+    if (!d->members)
+        return SL_ENOMEM;
+    d->n_members = g->members.n;
+    for (uint32_t i = 0; i < g->members.n; i++) {
+        const struct member *m = g->members.items[i];
+        struct slice metadata = stable ? member_metadata(m, g->protocol) : (struct slice){0};
+        struct slice assignment = stable ? m->assignment : (struct slice){0};
+        d->members[i] = (struct group_member_view){
+            .member_id = group__keep(d->answer, member_id(m)),
+            .instance_id = group__keep(d->answer, member_instance(m)),
+            .client_id = group__keep(d->answer, member_client_id(m)),
+            .client_host = group__keep(d->answer, member_client_host(m)),
+            .metadata = slice_ref(metadata, 0, metadata.len),
+            .assignment = slice_ref(assignment, 0, assignment.len),
+        };
+    }
+    return SL_OK;
+}
+
+static sl_err describe(struct broker_group_describe *d)
+{
+    SL_TRY(groups__admit(&d->head, OPERATION_DESCRIBE, true));
+    const struct group *g = group_of(&d->head);
+    if (!g)
+        return SL_EGROUP_MISSING;
+    d->life = g->life;
+    d->generation = g->generation;
+    d->protocol_type = group__keep(d->answer, g->protocol_type);
+    if (g->life == GROUP_STABLE)
+        d->protocol = group__keep(d->answer, g->protocol);
+    return describe_members(d, g);
+}
+
+static void run_describe(struct broker_call *call)
+{
+    struct broker_group_describe *d =
+        SL_CONTAINER_OF(call, struct broker_group_describe, head.call);
+    d->answer = arena_new(NULL);
+    d->life = GROUP_DEAD;
+    groups__answer(groups__of(&d->head), &d->head, describe(d));
+}
+
+void broker_group_describe_init(struct broker_group_describe *d)
+{
+    d->head.call.run = run_describe;
+}
+
+void broker_group_describe_fini(struct broker_group_describe *d)
+{
+    for (uint32_t i = 0; i < d->n_members; i++) {
+        slice_unref(&d->members[i].metadata);
+        slice_unref(&d->members[i].assignment);
+    }
+    d->n_members = 0;
+    arena_free(SL_TAKE(d->answer));
+}
+
+/* ---- list
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static bool is_listed(const struct broker_group_list *l, const struct group *g)
+{
+    if (!uuid_equal(&g->org, &l->head.call.who->org))
+        return false;
+    return !l->lives || (l->lives & 1u << g->life);
+}
+
+static sl_err list(struct broker_group_list *l)
+{
+    struct group_state *gs = groups__of(&l->head);
+    if (gs->broker->closing)
+        return SL_ECLOSED;
+    SL_TRY(authorize(gs->broker, l->head.call.who, OPERATION_DESCRIBE, RESOURCE_CLUSTER, NULL));
+    l->rows = arena_alloc(l->answer, map_count(gs->by_name), sizeof *l->rows);
+    if (!l->rows)
+        return map_count(gs->by_name) ? SL_ENOMEM : SL_OK;
+    LIST_FOREACH (node, &gs->all) {
+        const struct group *g = SL_CONTAINER_OF(node, struct group, node);
+        if (!is_listed(l, g))
+            continue;
+        l->rows[l->n_rows++] = (struct group_row){
+            .group = group__keep(l->answer, slice_of(g->name, g->name_len)),
+            .protocol_type = group__keep(l->answer, g->protocol_type),
+            .life = g->life,
+        };
+    }
+    return SL_OK;
+}
+
+static void run_list(struct broker_call *call)
+{
+    struct broker_group_list *l = SL_CONTAINER_OF(call, struct broker_group_list, head.call);
+    l->answer = arena_new(NULL);
+    groups__answer(groups__of(&l->head), &l->head, list(l));
+}
+
+void broker_group_list_init(struct broker_group_list *l)
+{
+    l->head.call.run = run_list;
+}
+
+void broker_group_list_fini(struct broker_group_list *l)
+{
+    arena_free(SL_TAKE(l->answer));
+}
+
+/* ---- delete
+ * --------------------------------------------------------------------------------------------- */
+
+static sl_err start_delete(struct broker_group_delete *d)
+{
+    SL_TRY(groups__admit(&d->head, OPERATION_DELETE, true));
+    struct group *g = group_of(&d->head);
+    if (!g)
+        return SL_EGROUP_MISSING;
+    if (g->life != GROUP_EMPTY)
+        return SL_EGROUP_NOT_EMPTY;
+    return groups__delete(groups__of(&d->head), g, &d->head);
+}
+
+static void run_delete(struct broker_call *call)
+{
+    struct broker_group_delete *d = SL_CONTAINER_OF(call, struct broker_group_delete, head.call);
+    sl_err err = start_delete(d);
+    if (err != SL_OK)
+        groups__answer(groups__of(&d->head), &d->head, err);
+}
+
+void broker_group_delete_init(struct broker_group_delete *d)
+{
+    d->head.call.run = run_delete;
+}
+
+/* ---- metrics
+ * -------------------------------------------------------------------------------------------- */
+
+static int64_t topic_lag(struct broker *b, struct topic *topic, const struct offset_topic *o)
+{
+    int64_t lag = 0;
+    for (uint32_t k = 0; k < o->n; k++) {
+        struct partition *p = broker__partition(topic, o->items[k].partition);
+        struct log_part_state state;
+        if (!p)
+            continue;
+        log_part_state(b->env.log, p->log, &state);
+        int64_t from = SL_MAX(o->items[k].offset, state.log_start);
+        lag += SL_MAX(state.high_watermark - from, 0);
+    }
+    return lag;
+}
+
+static bool report_topic(struct broker *b, const struct group *g, const struct offset_topic *o,
+                         bool (*row)(void *arg, const struct group_lag *lag), void *arg)
+{
+    struct topic *topic = broker__topic_by_id(b, &o->topic_id);
+    if (!topic)
+        return true;
+    struct group_lag lag = {
+        .group = slice_of(g->name, g->name_len),
+        .topic = slice_str(topic->name),
+        .org = g->org,
+        .life = g->life,
+        .members = g->members.n,
+        .partitions = o->n,
+        .lag_records = topic_lag(b, topic, o),
+    };
+    return row(arg, &lag);
+}
+
+void broker_group_lags(struct broker *b, bool (*row)(void *arg, const struct group_lag *lag),
+                       void *arg)
+{
+    LIST_FOREACH (node, &b->groups->all) {
+        const struct group *g = SL_CONTAINER_OF(node, struct group, node);
+        for (uint32_t i = 0; i < g->offsets.n; i++)
+            if (!report_topic(b, g, g->offsets.topics[i], row, arg))
+                return;
+    }
+}
+
+void broker_group_counts(struct broker *b, struct group_counts *ret)
+{
+    const struct group_state *gs = b->groups;
+    *ret = (struct group_counts){
+        .groups = map_count(gs->by_name),
+        .offsets = gs->n_offsets,
+        .rebalances = gs->host.rebalances,
+        .expired_members = gs->host.expired_members,
+        .expired_offsets = gs->host.expired_offsets,
+        .bytes = gs->host.bytes,
+    };
+    LIST_FOREACH (node, &gs->all) {
+        const struct group *g = SL_CONTAINER_OF(node, struct group, node);
+        ret->members += g->members.n;
+        ret->by_life[g->life]++;
+    }
+}
