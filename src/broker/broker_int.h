@@ -97,7 +97,6 @@ bool topics__idle(const struct broker *b);
 bool produce__idle(const struct broker *b);
 bool fetch__idle(const struct broker *b);
 bool groups__idle(const struct broker *b);
-void groups__free(struct broker *b); /* after close, when idle; accepts groups never opened */
 /* To be called by a part that just became idle while the broker is closing. */
 void broker__idle_check(struct broker *b);
 

@@ -159,6 +159,7 @@ static void on_txn_done(struct meta_txn *txn)
     struct group *g = t->group;
     g->n_txns--;
     gs->n_txns--;
+    broker__check_meta(gs->broker, txn->err, &txn->fault);
     t->settle(t);
     if (t->call)
         group__finish(g, t->call, txn->err);
