@@ -35,6 +35,10 @@ struct log_env {
     struct metastore *meta;
     struct loop *loop; /* the core loop */
     struct workers *workers;
+    /* The journal or the metastore is lost: waiters have got SL_EUNKNOWN_OUTCOME, the process must
+     * end now. NULL: it aborts. */
+    void (*fatal)(void *arg);
+    void *fatal_arg;
 };
 
 /* Limits of the engine; zero fields take the default in brackets. */

@@ -1,0 +1,246 @@
+#include "storage/file_cache_int.h"
+
+#include "base/alloc.h"
+#include "loop/loop.h"
+
+struct file_cache {
+    struct vfs *vfs;
+    struct mutex *mutex;
+    struct cond *sync_done;
+    struct list clean, dirty; /* least recently used first; handles that are not pinned */
+    size_t n_open, open_max, n_dirty;
+    bool half_dirty_told;
+    void (*on_dirty)(void *arg);
+    void *on_dirty_arg;
+};
+
+struct file_cache *file_cache__new(struct vfs *v, size_t open_max)
+{
+    struct file_cache *c = sl_new(struct file_cache);
+    c->vfs = v;
+    c->open_max = open_max;
+    c->mutex = mutex_new();
+    c->sync_done = cond_new();
+    list_init(&c->clean);
+    list_init(&c->dirty);
+    return c;
+}
+
+void file_cache__free(struct file_cache *c)
+{
+    if (!c)
+        return;
+    SL_ASSERT(c->n_open == 0);
+    mutex_free(c->mutex);
+    cond_free(c->sync_done);
+    sl_free(c);
+}
+
+void file_cache__on_dirty(struct file_cache *c, void (*fn)(void *arg), void *arg)
+{
+    c->on_dirty = fn;
+    c->on_dirty_arg = arg;
+}
+
+static void rest(struct file_cache *c, struct cached_file *f)
+{
+    list_remove(&f->lru);
+    list_push_back(f->dirty ? &c->dirty : &c->clean, &f->lru);
+}
+
+static void set_dirty(struct file_cache *c, struct cached_file *f, bool dirty)
+{
+    if (f->dirty == dirty)
+        return;
+    f->dirty = dirty;
+    c->n_dirty += dirty ? 1 : (size_t)-1;
+    if (list_linked(&f->lru))
+        rest(c, f);
+}
+
+/* ---- sync, under the lock except for the system call --------------------------------------- */
+
+static sl_err sync_locked(struct file_cache *c, struct cached_file *f)
+{
+    while (f->syncing)
+        cond_wait(c->sync_done, c->mutex);
+    if (f->fenced)
+        return SL_EIO;
+    if (!f->dirty)
+        return SL_OK;
+    SL_ASSERT(f->file); /* a dirty handle is open */
+    uint64_t bytes = f->written_bytes;
+    int64_t next = f->written_next;
+    set_dirty(c, f, false); /* bytes written from here on make it dirty again */
+    f->syncing = true;
+    f->pins++;
+    list_remove(&f->lru);
+    mutex_unlock(c->mutex);
+    sl_err err = vfs_datasync(f->file);
+    mutex_lock(c->mutex);
+    f->syncing = false;
+    if (--f->pins == 0)
+        rest(c, f);
+    if (err == SL_OK) {
+        f->synced_bytes = SL_MAX(f->synced_bytes, bytes);
+        f->synced_next = SL_MAX(f->synced_next, next);
+    } else {
+        f->fenced = true; /* for good: the kernel has dropped the error and perhaps the bytes */
+        set_dirty(c, f, false);
+    }
+    if (c->n_dirty <= c->open_max / 2)
+        c->half_dirty_told = false;
+    cond_broadcast(c->sync_done);
+    return err == SL_OK ? SL_OK : SL_EIO;
+}
+
+sl_err file_cache__sync(struct file_cache *c, struct cached_file *f)
+{
+    mutex_lock(c->mutex);
+    sl_err err = sync_locked(c, f);
+    mutex_unlock(c->mutex);
+    return err;
+}
+
+/* ---- handles ------------------------------------------------------------------------------- */
+
+static void close_locked(struct file_cache *c, struct cached_file *f)
+{
+    list_remove(&f->lru);
+    struct vfs_file *file = SL_TAKE(f->file);
+    c->n_open--;
+    mutex_unlock(c->mutex);
+    vfs_close(file);
+    mutex_lock(c->mutex);
+}
+
+/* The oldest clean handle goes; when all are dirty, the oldest of them is synced first. */
+static void make_room(struct file_cache *c)
+{
+    while (c->n_open >= c->open_max) {
+        if (!list_empty(&c->clean))
+            close_locked(c, SL_CONTAINER_OF(c->clean.next, struct cached_file, lru));
+        else if (!list_empty(&c->dirty)) /* a failure fences it: whoever needs it will see */
+            (void)sync_locked(c, SL_CONTAINER_OF(c->dirty.next, struct cached_file, lru));
+        else
+            return; /* all pinned: one more than the limit, for as long as that lasts */
+    }
+}
+
+sl_err file_cache__pin(struct file_cache *c, struct cached_file *f, const char *path, int flags,
+                       struct vfs_file **ret)
+{
+    mutex_lock(c->mutex);
+    if (!f->file) {
+        make_room(c);
+        mutex_unlock(c->mutex);
+        struct vfs_file *file = NULL;
+        sl_err err = vfs_open(c->vfs, path, flags, &file);
+        if (err != SL_OK)
+            return err;
+        mutex_lock(c->mutex);
+        if (f->file) { /* another thread was faster */
+            mutex_unlock(c->mutex);
+            vfs_close(file);
+            mutex_lock(c->mutex);
+        } else {
+            f->file = file;
+            c->n_open++;
+        }
+    }
+    f->pins++;
+    list_remove(&f->lru);
+    *ret = f->file;
+    mutex_unlock(c->mutex);
+    return SL_OK;
+}
+
+sl_err file_cache__pin_open(struct file_cache *c, struct cached_file *f, struct vfs_file **ret)
+{
+    mutex_lock(c->mutex);
+    sl_err err = f->file ? SL_OK : SL_PENDING;
+    if (err == SL_OK) {
+        f->pins++;
+        list_remove(&f->lru);
+        *ret = f->file;
+    }
+    mutex_unlock(c->mutex);
+    return err;
+}
+
+void file_cache__unpin(struct file_cache *c, struct cached_file *f)
+{
+    mutex_lock(c->mutex);
+    SL_ASSERT(f->pins > 0);
+    if (--f->pins == 0)
+        rest(c, f);
+    mutex_unlock(c->mutex);
+}
+
+void file_cache__wrote(struct file_cache *c, struct cached_file *f, uint64_t bytes,
+                       int64_t next_offset)
+{
+    mutex_lock(c->mutex);
+    f->written_bytes = bytes;
+    f->written_next = next_offset;
+    set_dirty(c, f, true);
+    bool tell = c->n_dirty > c->open_max / 2 && !c->half_dirty_told;
+    c->half_dirty_told |= tell;
+    mutex_unlock(c->mutex);
+    if (tell && c->on_dirty)
+        c->on_dirty(c->on_dirty_arg);
+}
+
+void file_cache__fence(struct file_cache *c, struct cached_file *f)
+{
+    mutex_lock(c->mutex);
+    f->fenced = true;
+    set_dirty(c, f, false);
+    mutex_unlock(c->mutex);
+}
+
+bool file_cache__fenced(struct file_cache *c, const struct cached_file *f)
+{
+    mutex_lock(c->mutex);
+    bool fenced = f->fenced;
+    mutex_unlock(c->mutex);
+    return fenced;
+}
+
+void file_cache__synced(struct file_cache *c, const struct cached_file *f, uint64_t *ret_bytes,
+                        int64_t *ret_next)
+{
+    mutex_lock(c->mutex);
+    *ret_bytes = f->synced_bytes;
+    *ret_next = f->synced_next;
+    mutex_unlock(c->mutex);
+}
+
+void file_cache__set_synced(struct file_cache *c, struct cached_file *f, uint64_t bytes,
+                            int64_t next_offset)
+{
+    mutex_lock(c->mutex);
+    f->written_bytes = f->synced_bytes = bytes;
+    f->written_next = f->synced_next = next_offset;
+    mutex_unlock(c->mutex);
+}
+
+void file_cache__forget(struct file_cache *c, struct cached_file *f)
+{
+    mutex_lock(c->mutex);
+    while (f->syncing)
+        cond_wait(c->sync_done, c->mutex);
+    SL_ASSERT(f->pins == 0);
+    set_dirty(c, f, false);
+    if (f->file)
+        close_locked(c, f);
+    mutex_unlock(c->mutex);
+}
+
+size_t file_cache__open_count(struct file_cache *c)
+{
+    mutex_lock(c->mutex);
+    size_t n = c->n_open;
+    mutex_unlock(c->mutex);
+    return n;
+}

@@ -1,0 +1,56 @@
+/* Open handles of segment files: an LRU that never closes a handle with unsynced bytes.
+ *
+ * Linux reports a write-back error once per open file description. So: one sync per file at a time,
+ * its result goes into the file's state before anybody else looks, and completions look at that
+ * state. A file whose sync failed is fenced: no second sync, no more writes, never read past what
+ * was synced before (P5, F06). Any thread but a loop, unless the call says otherwise. */
+#ifndef SLUICE_STORAGE_FILE_CACHE_INT_H
+#define SLUICE_STORAGE_FILE_CACHE_INT_H
+
+#include "base/list.h"
+#include "vfs/vfs.h"
+
+/* Embedded in a segment. All fields under the cache's lock. */
+struct cached_file {
+    struct list lru; /* linked: open and not pinned */
+    struct vfs_file *file;
+    uint32_t pins;
+    bool dirty, syncing, fenced;
+    uint64_t written_bytes, synced_bytes; /* ends of the valid content */
+    int64_t written_next, synced_next;    /* first offsets behind them */
+};
+
+struct file_cache;
+
+/* At most open_max handles, pinned ones aside. */
+struct file_cache *file_cache__new(struct vfs *v, size_t open_max);
+void file_cache__free(struct file_cache *c); /* every file forgotten before; accepts NULL */
+/* Called, with no lock held, each time the dirty handles exceed half of open_max. */
+void file_cache__on_dirty(struct file_cache *c, void (*fn)(void *arg), void *arg);
+
+/* The handle, opened when it is not; until file_cache__unpin it stays open. */
+sl_err file_cache__pin(struct file_cache *c, struct cached_file *f, const char *path, int flags,
+                       struct vfs_file **ret) SL_CHECKED;
+/* As pin, but SL_PENDING when the file would have to be opened: for loops. */
+sl_err file_cache__pin_open(struct file_cache *c, struct cached_file *f,
+                            struct vfs_file **ret) SL_CHECKED;
+void file_cache__unpin(struct file_cache *c, struct cached_file *f);
+/* Bytes up to `bytes` were written through a pinned handle; next_offset lies behind them. */
+void file_cache__wrote(struct file_cache *c, struct cached_file *f, uint64_t bytes,
+                       int64_t next_offset);
+/* Cut back to what was there before a failed write. */
+void file_cache__fence(struct file_cache *c, struct cached_file *f);
+bool file_cache__fenced(struct file_cache *c, const struct cached_file *f);
+/* Syncs when dirty, after waiting for a sync under way. SL_EIO: it failed, now or before. */
+sl_err file_cache__sync(struct file_cache *c, struct cached_file *f) SL_CHECKED;
+/* What is known to be on disk. */
+void file_cache__synced(struct file_cache *c, const struct cached_file *f, uint64_t *ret_bytes,
+                        int64_t *ret_next);
+/* Known from a metastore row or from recovery: nothing is dirty. */
+void file_cache__set_synced(struct file_cache *c, struct cached_file *f, uint64_t bytes,
+                            int64_t next_offset);
+/* Closes the handle: the file is gone or never used again. Not while it is pinned. */
+void file_cache__forget(struct file_cache *c, struct cached_file *f);
+size_t file_cache__open_count(struct file_cache *c);
+
+#endif

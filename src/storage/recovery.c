@@ -1,0 +1,317 @@
+#include "storage/recovery_int.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "storage/topic_meta_int.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* ---- FORMAT and folders ------------------------------------------------------------------ */
+
+static sl_err write_format(struct local_engine *e, const char *path)
+{
+    char text[160], id[UUID_TEXT_BYTES];
+    e->cluster_id = uuid_random(e->env.rng);
+    uuid_format(&e->cluster_id, id);
+    int n = snprintf(text, sizeof text, "sluice data directory\nversion=%d\ncluster=%s\n",
+                     LOCAL_FORMAT_VERSION, id);
+    return vfs_replace_file(e->env.vfs, path, text, (size_t)n);
+}
+
+static sl_err parse_format(struct local_engine *e, const char *text, struct sl_fault *fault)
+{
+    const char *version = strstr(text, "\nversion=");
+    const char *cluster = strstr(text, "\ncluster=");
+    char id[UUID_TEXT_BYTES] = "";
+    if (!version || !cluster)
+        return sl_fault_set(fault, SL_ECORRUPT, "FORMAT in the data directory is not readable");
+    if (version[9] != '0' + LOCAL_FORMAT_VERSION || version[10] != '\n')
+        return sl_fault_set(fault, SL_EFORMAT,
+                            "the data directory was written by a newer version of sluice");
+    (void)snprintf(id, sizeof id, "%s", cluster + 9);
+    if (uuid_parse(id, &e->cluster_id) != SL_OK)
+        return sl_fault_set(fault, SL_ECORRUPT, "the cluster id in FORMAT is not readable");
+    return SL_OK;
+}
+
+static sl_err open_format(struct local_engine *e, struct sl_fault *fault)
+{
+    char path[PATH_BYTES], text[512] = "";
+    paths__join(path, e->data_dir, "FORMAT");
+    SL_AUTO(vfs_close) struct vfs_file *f = NULL;
+    sl_err err = vfs_open(e->env.vfs, path, VFS_READ, &f);
+    if (err == SL_ENOTFOUND)
+        return write_format(e, path);
+    SL_TRY(err);
+    size_t n = 0;
+    SL_TRY(vfs_pread(f, text, sizeof text - 1, 0, &n));
+    return parse_format(e, text, fault);
+}
+
+static sl_err make_folders(struct local_engine *e)
+{
+    static const char *const names[] = {"topics", "quarantine"};
+    char path[PATH_BYTES];
+    for (size_t i = 0; i < SL_ARRAY_LEN(names); i++) {
+        paths__join(path, e->data_dir, names[i]);
+        SL_TRY(vfs_ensure_dir(e->env.vfs, path));
+    }
+    return SL_OK;
+}
+
+/* ---- rows -------------------------------------------------------------------------------- */
+
+struct rec_part *recovery__part(struct recovery *r, uint64_t pid)
+{
+    return map_get(r->parts, &pid, sizeof pid);
+}
+
+static sl_err load_partition(void *arg, const struct meta_partition *row)
+{
+    struct recovery *r = arg;
+    const struct log_part_id id = {row->pid, row->topic_id, row->index};
+    struct rec_part *rp = sl_new(struct rec_part);
+    rp->part = engine__part(r->engine, &id);
+    sl_err err = map_put(r->parts, &row->pid, sizeof row->pid, rp, NULL);
+    if (err != SL_OK)
+        sl_free(rp);
+    return err;
+}
+
+static sl_err load_log_state(void *arg, const struct meta_log_state *row)
+{
+    struct recovery *r = arg;
+    struct rec_part *rp = recovery__part(r, row->pid);
+    if (!rp)
+        return SL_OK; /* a checkpoint that was faster than a deletion */
+    struct log_part *p = rp->part;
+    p->log_start = row->log_start;
+    p->high_watermark = p->plan_next = SL_MAX(row->next_offset, row->log_start);
+    p->last_append_ms = row->last_append_ms;
+    rp->row_next = rp->known_next = row->next_offset;
+    sl_err err = producers__load(row->producers, &p->producers);
+    if (err == SL_ECORRUPT) {
+        LOG_ERROR("producers.damaged", "producer state of a partition is lost",
+                  F_I64("pid", row->pid));
+        return SL_OK;
+    }
+    return err;
+}
+
+static sl_err load_segment(void *arg, const struct meta_segment *row)
+{
+    struct recovery *r = arg;
+    struct rec_part *rp = recovery__part(r, row->pid);
+    if (!rp)
+        return SL_OK;
+    struct segment *s = segment__new(rp->part, row->base_offset);
+    s->plan_bytes = s->bytes = (uint64_t)row->synced_bytes;
+    s->plan_next = s->next_offset = row->next_offset;
+    s->first_append_ms = s->last_append_ms = row->last_append_ms;
+    s->max_timestamp_ms = row->max_timestamp_ms;
+    s->state = (enum segment_state)row->state;
+    s->sealed_mono_ms = r->engine->started_mono_ms;
+    s->created = true;
+    s->row_dirty = false;
+    file_cache__set_synced(r->engine->files, &s->file, s->bytes, s->next_offset);
+    part__push_segment(rp->part, s);
+    return SL_OK;
+}
+
+static sl_err load_epoch(void *arg, const struct meta_leader_epoch *row)
+{
+    struct rec_part *rp = recovery__part(arg, row->pid);
+    if (rp && row->epoch > 0)
+        part__set_epoch(rp->part, row->epoch, row->start_offset);
+    return SL_OK;
+}
+
+static sl_err load_rows(struct recovery *r)
+{
+    const struct meta_loader partitions = {.arg = r, .partition = load_partition};
+    const struct meta_loader rows = {
+        .arg = r, .log_state = load_log_state, .segment = load_segment, .leader_epoch = load_epoch};
+    SL_TRY(meta_load(r->engine->env.meta, &partitions, r->fault));
+    return meta_load(r->engine->env.meta, &rows, r->fault);
+}
+
+struct segment *recovery__segment(struct log_part *p, int64_t base_offset, bool *ret_new)
+{
+    uint32_t at = p->n_segments;
+    while (at > 0 && p->segments[at - 1]->base_offset > base_offset)
+        at--;
+    *ret_new = at == 0 || p->segments[at - 1]->base_offset != base_offset;
+    if (!*ret_new)
+        return p->segments[at - 1];
+    struct segment *s = segment__new(p, base_offset);
+    s->sealed_mono_ms = p->engine->started_mono_ms;
+    part__push_segment(p, s);
+    memmove(p->segments + at + 1, p->segments + at, (p->n_segments - 1 - at) * sizeof(void *));
+    p->segments[at] = s;
+    return s;
+}
+
+/* ---- an unclean start -------------------------------------------------------------------- */
+
+/* Rises by one at every start that was not clean, above everything ever seen. */
+static sl_err commit_epochs(struct recovery *r)
+{
+    struct meta_op ops[CHECKPOINT_SLICE];
+    size_t n = 0;
+    void *value = NULL;
+    for (size_t i = 0; map_next(r->parts, &i, NULL, &value);) {
+        struct rec_part *rp = value;
+        struct log_part *p = rp->part;
+        part__set_epoch(p, SL_MAX(p->leader_epoch, rp->epoch_max) + 1, p->high_watermark);
+        ops[n++] = (struct meta_op){.kind = META_LEADER_EPOCH_PUT,
+                                    .leader_epoch = {.pid = p->id.pid,
+                                                     .epoch = p->leader_epoch,
+                                                     .start_offset = p->high_watermark}};
+        struct meta_txn txn = {.ops = ops, .n_ops = n};
+        if (n < CHECKPOINT_SLICE)
+            continue;
+        SL_TRY(meta_commit(r->engine->env.meta, &txn));
+        n = 0;
+    }
+    struct meta_txn txn = {.ops = ops, .n_ops = n};
+    return n > 0 ? meta_commit(r->engine->env.meta, &txn) : SL_OK;
+}
+
+/* The rows of everything that changed: as a checkpoint would. */
+static sl_err commit_rows(struct recovery *r)
+{
+    struct local_engine *e = r->engine;
+    sl_err err = SL_OK;
+    while (err == SL_OK && !list_empty(&e->dirty)) {
+        struct snapshot s = {0};
+        struct list *node;
+        for (int n = 0; n < CHECKPOINT_SLICE && (node = list_pop_front(&e->dirty)); n++)
+            snapshot__add(&s, SL_CONTAINER_OF(node, struct log_part, dirty_node));
+        err = snapshot__save(e, &s);
+        for (size_t i = 0; i < s.n_segments; i++) {
+            index_tail__drop(&s.segments[i].segment->index, s.segments[i].n_entries);
+            s.segments[i].segment->row_saving = false;
+        }
+        for (size_t i = 0; i < s.n_parts; i++)
+            s.parts[i].part->saving = false;
+        snapshot__free(&s);
+    }
+    return err;
+}
+
+static sl_err repair(struct recovery *r)
+{
+    SL_TRY(recovery__replay(r));
+    void *value = NULL;
+    for (size_t i = 0; map_next(r->parts, &i, NULL, &value);)
+        SL_TRY(recovery__scan(r, value));
+    SL_TRY(commit_rows(r));
+    return commit_epochs(r);
+}
+
+/* A topic without rows: deleted half way, or its rows are lost. */
+static sl_err visit_topic(void *arg, const char *name)
+{
+    struct local_engine *e = arg;
+    struct uuid id;
+    if (uuid_parse(name, &id) != SL_OK || map_get(e->topics, id.bytes, sizeof id.bytes))
+        return SL_OK;
+    char dir[PATH_BYTES], topics[PATH_BYTES], gone[PATH_BYTES];
+    paths__topic_dir(dir, e->data_dir, &id);
+    paths__join(topics, e->data_dir, "topics");
+    struct topic_meta meta;
+    sl_err err = topic_meta__load(e->env.vfs, dir, &meta);
+    bool deleted = err == SL_OK && meta.deleted;
+    if (err == SL_OK)
+        topic_meta__fini(&meta);
+    if (!deleted) {
+        LOG_WARN("topic.unknown_folder", "no row names this topic; its files are kept",
+                 F_STR("dir", dir));
+        return SL_OK;
+    }
+    paths__deleted_topic_dir(gone, e->data_dir, &id);
+    return vfs_rename(e->env.vfs, dir, gone);
+}
+
+static sl_err finish_deletions(struct local_engine *e)
+{
+    char topics[PATH_BYTES];
+    paths__join(topics, e->data_dir, "topics");
+    SL_TRY(vfs_list_dir(e->env.vfs, topics, visit_topic, e));
+    return vfs_sync_dir(e->env.vfs, topics);
+}
+
+/* ---- the whole --------------------------------------------------------------------------- */
+
+static sl_err open_journal(struct recovery *r)
+{
+    struct local_engine *e = r->engine;
+    uint64_t meta_lsn = 0;
+    SL_TRY(current__open(e->env.vfs, e->data_dir, &e->cluster_id, &e->current));
+    SL_TRY(journal__open(e->env.vfs, e->data_dir, e->cfg.journal_file_bytes,
+                         e->cfg.journal_files_max, e->env.rng, &e->journal));
+    SL_TRY(snapshot__load_lsn(e, &meta_lsn));
+    bool stale = meta_lsn < e->current.lsn;
+    if (stale)
+        LOG_ERROR("metastore.stale", "meta.db is older than the log: every segment is scanned; "
+                                     "group offsets of the time between are lost");
+    r->clean = e->current.clean && !stale;
+    r->from_lsn = stale ? 0 : e->current.lsn;
+    return SL_OK;
+}
+
+/* A new journal file, then the LSN row, then both slots: only then may old files be reused. */
+static sl_err begin_journal(struct local_engine *e)
+{
+    uint64_t lsn = 0;
+    sl_err err = journal__start(e->journal, &lsn);
+    if (err == SL_ENOSPC) {
+        atomic_store(&e->space.has_ballast, true);
+        space__release_ballast(e);
+        err = journal__start(e->journal, &lsn);
+    }
+    SL_TRY(err);
+    SL_TRY(snapshot__commit_lsn(e, lsn));
+    SL_TRY(current__write(&e->current, lsn, false));
+    SL_TRY(current__write(&e->current, lsn, false));
+    journal__recycle(e->journal, lsn);
+    e->completed_lsn = lsn;
+    return SL_OK;
+}
+
+static sl_err run(struct recovery *r)
+{
+    struct local_engine *e = r->engine;
+    SL_TRY(open_format(e, r->fault));
+    SL_TRY(make_folders(e));
+    SL_TRY(load_rows(r));
+    SL_TRY(open_journal(r));
+    bool fresh = !e->current.found && map_count(r->parts) == 0;
+    if (!r->clean && !fresh)
+        SL_TRY(repair(r));
+    SL_TRY(finish_deletions(e));
+    SL_TRY(begin_journal(e));
+    if (!fresh)
+        LOG_INFO("recovery.done", r->clean ? "clean start" : "recovered after an unclean end",
+                 F_I64("partitions", map_count(r->parts)), F_I64("replayed", r->replayed),
+                 F_I64("cut_bytes", r->cut_bytes), F_I64("damaged", r->damaged));
+    return SL_OK;
+}
+
+sl_err recovery__run(struct local_engine *e, struct sl_fault *fault)
+{
+    struct recovery r = {.engine = e,
+                         .fault = fault,
+                         .parts = map_new(SIZE_MAX),
+                         .now_ms = clock_wall_ms(e->env.clock)};
+    sl_err err = run(&r);
+    if (err != SL_OK && fault && fault->what[0] == 0)
+        (void)sl_fault_set(fault, err, "recovery of the data directory failed: %s",
+                           sl_err_text(err));
+    void *value = NULL;
+    for (size_t i = 0; map_next(r.parts, &i, NULL, &value);)
+        sl_free(value);
+    map_free(r.parts);
+    return err;
+}

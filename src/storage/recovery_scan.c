@@ -1,0 +1,311 @@
+#include "storage/recovery_int.h"
+#include "storage/scan_int.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+enum { REWRITE_BYTES = 1 << 20 };
+
+/* One segment under examination. */
+struct probe {
+    struct recovery *r;
+    struct rec_part *rp;
+    struct segment *s;
+    struct vfs_file *file;
+    struct scan scan;
+    int64_t expected;
+    uint64_t valid_end; /* behind the last batch that counts */
+    uint64_t synced;    /* bytes that a row says were synced */
+    bool cut;           /* nothing behind this segment counts */
+    bool damaged;       /* bytes behind valid_end are kept and not read */
+};
+
+/* ---- what is in the folder --------------------------------------------------------------- */
+
+struct listing {
+    struct recovery *r;
+    struct log_part *part;
+};
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t n = strlen(name), m = strlen(suffix);
+    return n > m && strcmp(name + n - m, suffix) == 0;
+}
+
+static sl_err remove_leftover(struct listing *l, const char *name)
+{
+    struct local_engine *e = l->r->engine;
+    char dir[PATH_BYTES], path[PATH_BYTES];
+    paths__part_dir(dir, e->data_dir, &l->part->id.topic_id, l->part->id.index);
+    paths__join(path, dir, name);
+    return vfs_unlink(e->env.vfs, path);
+}
+
+/* Retention removed the row and was about to rename the file. */
+static bool is_below_log(const struct log_part *p, int64_t base)
+{
+    return p->n_segments > 0 && base < p->segments[0]->base_offset &&
+           p->segments[0]->base_offset <= p->log_start;
+}
+
+static sl_err visit_file(void *arg, const char *name)
+{
+    struct listing *l = arg;
+    int64_t base;
+    if (has_suffix(name, ".deleted"))
+        return remove_leftover(l, name);
+    if (!paths__parse_segment(name, &base))
+        return SL_OK;
+    if (is_below_log(l->part, base))
+        return remove_leftover(l, name);
+    bool is_new;
+    struct segment *s = recovery__segment(l->part, base, &is_new);
+    s->created = true;
+    return SL_OK;
+}
+
+static sl_err list_segments(struct recovery *r, struct log_part *p)
+{
+    char dir[PATH_BYTES];
+    struct listing l = {.r = r, .part = p};
+    paths__part_dir(dir, r->engine->data_dir, &p->id.topic_id, p->id.index);
+    sl_err err = vfs_list_dir(r->engine->env.vfs, dir, visit_file, &l);
+    if (err == SL_ENOTFOUND)
+        return vfs_mkdir(r->engine->env.vfs, dir); /* and synced with what it will hold */
+    return err;
+}
+
+/* ---- one segment ------------------------------------------------------------------------- */
+
+static void accept(struct probe *p, const struct batch_info *info)
+{
+    struct log_part *part = p->rp->part;
+    struct segment *s = p->s;
+    const struct index_entry entry = {.max_timestamp_ms = s->max_timestamp_ms,
+                                      .append_ms = p->r->now_ms,
+                                      .rel_offset = (uint32_t)(info->base_offset - s->base_offset),
+                                      .pos = (uint32_t)p->scan.pos};
+    if (p->scan.pos > 0 && p->scan.pos <= UINT32_MAX)
+        index_tail__add(&s->index, &entry, SL_MAX(part->cfg.index_interval_bytes, (int64_t)4096));
+    s->max_timestamp_ms = SL_MAX(s->max_timestamp_ms, info->max_timestamp);
+    if (info->producer_id >= 0 && info->base_offset >= p->rp->row_next)
+        producers__apply(&part->producers, info, p->r->now_ms);
+    p->rp->epoch_max = SL_MAX(p->rp->epoch_max, info->leader_epoch);
+    p->expected = batch_last_offset(info) + 1;
+    scan__skip(&p->scan, info);
+    p->valid_end = p->scan.pos;
+}
+
+/* The bytes at the position are no continuation. Below a known sync that is damage: look for what
+ * comes after it. Above, it is the torn end: cut. SL_EEND: nothing more in this segment. */
+static sl_err skip_damage(struct probe *p)
+{
+    if (p->expected >= p->rp->known_next) {
+        p->cut = true;
+        return SL_EEND;
+    }
+    struct batch_info info;
+    p->r->damaged++;
+    sl_err err = scan__hunt(&p->scan, p->expected + 1, p->rp->known_next, &info);
+    if (err == SL_EEND) {
+        p->damaged = true;
+        return SL_EEND;
+    }
+    SL_TRY(err);
+    part__damage(p->rp->part, p->expected, info.base_offset);
+    p->expected = info.base_offset;
+    return SL_OK;
+}
+
+static sl_err scan_batches(struct probe *p)
+{
+    for (;;) {
+        struct batch_info info;
+        sl_err err = scan__peek(&p->scan, true, &info, NULL);
+        if (err == SL_OK && info.base_offset == p->expected) {
+            accept(p, &info);
+            continue;
+        }
+        if (err == SL_EEND && p->expected < p->rp->known_next)
+            return SL_EEND; /* the next segment, or a lost tail */
+        if (err == SL_OK || err == SL_ECORRUPT)
+            err = skip_damage(p);
+        if (err != SL_OK)
+            return err;
+    }
+}
+
+/* After a failed sync the cache may hold what the disk does not: equal bytes are written, too. */
+static sl_err rewrite(struct vfs_file *f, uint64_t from, uint64_t to)
+{
+    uint8_t *bytes = sl_alloc(REWRITE_BYTES, 1);
+    sl_err err = SL_OK;
+    for (uint64_t pos = from; err == SL_OK && pos < to; pos += REWRITE_BYTES) {
+        size_t n = (size_t)SL_MIN(to - pos, (uint64_t)REWRITE_BYTES);
+        err = vfs_pread_full(f, bytes, n, (int64_t)pos);
+        if (err == SL_OK)
+            err = vfs_pwrite(f, bytes, n, (int64_t)pos);
+    }
+    sl_free(bytes);
+    return err;
+}
+
+static sl_err make_durable(struct probe *p, uint64_t size)
+{
+    struct local_engine *e = p->r->engine;
+    if (p->cut && size > p->valid_end) {
+        p->r->cut_bytes += size - p->valid_end;
+        SL_TRY(vfs_truncate(p->file, (int64_t)p->valid_end));
+    }
+    SL_TRY(rewrite(p->file, p->synced, p->valid_end));
+    if (p->valid_end > p->synced || (p->cut && size > p->valid_end))
+        part__mark_dirty(p->rp->part);
+    file_cache__wrote(e->files, &p->s->file, p->valid_end, p->expected);
+    SL_TRY(file_cache__sync(e->files, &p->s->file));
+    file_cache__set_synced(e->files, &p->s->file, p->valid_end, p->expected);
+    return SL_OK;
+}
+
+/* The index may know batches that were cut and written anew elsewhere. */
+static sl_err cut_index(struct probe *p)
+{
+    char idx[PATH_BYTES], tix[PATH_BYTES];
+    segment__path(p->s, ".idx", idx);
+    segment__path(p->s, ".tix", tix);
+    return index__cut(p->r->engine->env.vfs, idx, tix, segment__seed(p->s),
+                      (uint32_t)(p->expected - p->s->base_offset));
+}
+
+static void settle_segment(struct probe *p)
+{
+    struct segment *s = p->s;
+    s->bytes = s->plan_bytes = p->valid_end;
+    s->next_offset = s->plan_next = p->expected;
+    s->row_dirty = true;
+    s->last_append_ms = SL_MAX(s->last_append_ms, p->r->now_ms);
+    s->first_append_ms = s->first_append_ms < 0 ? s->last_append_ms : s->first_append_ms;
+    if (p->damaged)
+        s->state = SEGMENT_SEALED; /* nothing is appended behind damaged bytes */
+}
+
+static sl_err examine(struct probe *p)
+{
+    int64_t size = 0;
+    SL_TRY(vfs_file_size(p->file, &size));
+    uint64_t end = (uint64_t)size;
+    if (end < p->synced)
+        p->synced = p->valid_end = end; /* shorter than a row says: scanned from its start */
+    if (end == p->synced && p->s->file.synced_bytes == end && !p->s->file.dirty)
+        return SL_OK; /* exactly as the row says */
+    if (p->synced < p->s->file.synced_bytes) {
+        p->synced = p->valid_end = 0;
+        p->expected = p->s->base_offset;
+    }
+    SL_TRY(cut_index(p));
+    scan__init(&p->scan, p->file, p->synced, end);
+    sl_err err = scan_batches(p);
+    scan__fini(&p->scan);
+    if (err != SL_EEND)
+        return err;
+    SL_TRY(make_durable(p, end));
+    settle_segment(p);
+    return SL_OK;
+}
+
+static sl_err scan_segment(struct recovery *r, struct rec_part *rp, struct segment *s,
+                           bool *ret_cut)
+{
+    struct local_engine *e = r->engine;
+    char path[PATH_BYTES];
+    segment__path(s, ".log", path);
+    struct probe p = {
+        .r = r,
+        .rp = rp,
+        .s = s,
+        .expected = s->file.synced_next,
+        .valid_end = s->file.synced_bytes,
+        .synced = s->file.synced_bytes,
+    };
+    sl_err err = file_cache__pin(e->files, &s->file, path, VFS_WRITE, &p.file);
+    if (err == SL_ENOTFOUND) {
+        LOG_ERROR("segment.missing", "a segment file is gone; its offsets cannot be read",
+                  F_STR("file", path));
+        s->bytes = 0;
+        s->next_offset = s->base_offset;
+        s->state = SEGMENT_SEALED;
+        return SL_OK;
+    }
+    SL_TRY(err);
+    s->created = true;
+    err = examine(&p);
+    file_cache__unpin(e->files, &s->file);
+    *ret_cut = p.cut;
+    return err;
+}
+
+/* ---- one partition ----------------------------------------------------------------------- */
+
+/* A later segment exists only when the one before it had been synced. */
+static void learn_from_rolls(struct rec_part *rp)
+{
+    struct log_part *p = rp->part;
+    if (p->n_segments > 0)
+        rp->known_next = SL_MAX(rp->known_next, p->segments[p->n_segments - 1]->base_offset);
+}
+
+static sl_err sync_dir(struct recovery *r, const struct log_part *p)
+{
+    char dir[PATH_BYTES];
+    paths__part_dir(dir, r->engine->data_dir, &p->id.topic_id, p->id.index);
+    return vfs_sync_dir(r->engine->env.vfs, dir);
+}
+
+/* Segments follow one another; what is missing between two is damage. */
+static int64_t note_holes(struct log_part *p)
+{
+    int64_t end = p->log_start;
+    for (uint32_t i = 0; i < p->n_segments; i++) {
+        const struct segment *s = p->segments[i];
+        if (s->base_offset > end)
+            part__damage(p, end, s->base_offset);
+        end = SL_MAX(end, s->next_offset);
+    }
+    return end;
+}
+
+static bool needs_scan(const struct segment *s, bool is_last)
+{
+    return s->state == SEGMENT_ACTIVE || (is_last && s->state == SEGMENT_SEALED) ||
+           (s->row_dirty && s->state != SEGMENT_FENCED);
+}
+
+sl_err recovery__scan(struct recovery *r, struct rec_part *rp)
+{
+    struct log_part *p = rp->part;
+    SL_TRY(list_segments(r, p));
+    learn_from_rolls(rp);
+    bool cut = false;
+    for (uint32_t i = 0; i < p->n_segments; i++) {
+        struct segment *s = p->segments[i];
+        if (needs_scan(s, i + 1 == p->n_segments))
+            SL_TRY(scan_segment(r, rp, s, &cut));
+        if (i + 1 < p->n_segments && s->state == SEGMENT_ACTIVE)
+            s->state = SEGMENT_SEALED;
+    }
+    int64_t end = note_holes(p);
+    if (end < rp->known_next) { /* a lost tail: its offsets are never given again */
+        part__damage(p, end, rp->known_next);
+        if (p->n_segments > 0 && part__active(p)->state == SEGMENT_ACTIVE)
+            part__active(p)->state = SEGMENT_SEALED;
+    }
+    int64_t next = SL_MAX(end, rp->known_next);
+    if (next != p->high_watermark)
+        part__mark_dirty(p);
+    p->high_watermark = p->plan_next = next;
+    if (p->damaged_from >= 0)
+        LOG_ERROR("partition.damaged", "offsets below the durable watermark cannot be read",
+                  F_I64("pid", p->id.pid), F_I64("from", p->damaged_from),
+                  F_I64("to", p->damaged_to));
+    return list_linked(&p->dirty_node) ? sync_dir(r, p) : SL_OK;
+}
