@@ -789,7 +789,6 @@ static void an_idle_connection_holds_less_than_1_KiB(void **state)
     }
     struct mallinfo2 after = mallinfo2();
     size_t each = (after.uordblks - before.uordblks) / (N - 2);
-    print_message("%zu bytes each\n", each);
     assert_true(each < 1024);
     for (int i = 0; i < N; i++)
         close(fds[i]);
