@@ -24,7 +24,6 @@
 struct local_engine;
 
 enum {
-    LOCAL_FORMAT_VERSION = 1,
     DIRECT_SEGMENTS_MAX = 4, /* a group that touches more goes through the journal */
     DIRECT_BYTES_MIN = 256 << 10,
     DIRECT_UNSYNCED_MAX = 16 << 20, /* direct bytes whose journal headers are not synced */
@@ -151,7 +150,6 @@ struct local_engine {
     struct log_cfg cfg;
     struct log_env env;
     char *data_dir;
-    struct uuid cluster_id;
     struct map *parts;  /* pid -> log_part */
     struct map *topics; /* uuid -> local_topic */
     struct file_cache *files;

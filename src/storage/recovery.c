@@ -7,47 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* ---- FORMAT and folders ------------------------------------------------------------------ */
-
-static sl_err write_format(struct local_engine *e, const char *path)
-{
-    char text[160], id[UUID_TEXT_BYTES];
-    e->cluster_id = uuid_random(e->env.rng);
-    uuid_format(&e->cluster_id, id);
-    int n = snprintf(text, sizeof text, "sluice data directory\nversion=%d\ncluster=%s\n",
-                     LOCAL_FORMAT_VERSION, id);
-    return vfs_replace_file(e->env.vfs, path, text, (size_t)n);
-}
-
-static sl_err parse_format(struct local_engine *e, const char *text, struct sl_fault *fault)
-{
-    const char *version = strstr(text, "\nversion=");
-    const char *cluster = strstr(text, "\ncluster=");
-    char id[UUID_TEXT_BYTES] = "";
-    if (!version || !cluster)
-        return sl_fault_set(fault, SL_ECORRUPT, "FORMAT in the data directory is not readable");
-    if (version[9] != '0' + LOCAL_FORMAT_VERSION || version[10] != '\n')
-        return sl_fault_set(fault, SL_EFORMAT,
-                            "the data directory was written by a newer version of sluice");
-    (void)snprintf(id, sizeof id, "%s", cluster + 9);
-    if (uuid_parse(id, &e->cluster_id) != SL_OK)
-        return sl_fault_set(fault, SL_ECORRUPT, "the cluster id in FORMAT is not readable");
-    return SL_OK;
-}
-
-static sl_err open_format(struct local_engine *e, struct sl_fault *fault)
-{
-    char path[PATH_BYTES], text[512] = "";
-    paths__join(path, e->data_dir, "FORMAT");
-    SL_AUTO(vfs_close) struct vfs_file *f = NULL;
-    sl_err err = vfs_open(e->env.vfs, path, VFS_READ, &f);
-    if (err == SL_ENOTFOUND)
-        return write_format(e, path);
-    SL_TRY(err);
-    size_t n = 0;
-    SL_TRY(vfs_pread(f, text, sizeof text - 1, 0, &n));
-    return parse_format(e, text, fault);
-}
+/* ---- folders ------------------------------------------------------------------------------ */
 
 static sl_err make_folders(struct local_engine *e)
 {
@@ -248,7 +208,7 @@ static sl_err open_journal(struct recovery *r)
 {
     struct local_engine *e = r->engine;
     uint64_t meta_lsn = 0;
-    SL_TRY(current__open(e->env.vfs, e->data_dir, &e->cluster_id, &e->current));
+    SL_TRY(current__open(e->env.vfs, e->data_dir, &e->cfg.cluster_id, &e->current));
     SL_TRY(journal__open(e->env.vfs, e->data_dir, e->cfg.journal_file_bytes,
                          e->cfg.journal_files_max, e->env.rng, &e->journal));
     SL_TRY(snapshot__load_lsn(e, &meta_lsn));
@@ -283,7 +243,6 @@ static sl_err begin_journal(struct local_engine *e)
 static sl_err run(struct recovery *r)
 {
     struct local_engine *e = r->engine;
-    SL_TRY(open_format(e, r->fault));
     SL_TRY(make_folders(e));
     SL_TRY(load_rows(r));
     SL_TRY(open_journal(r));

@@ -45,6 +45,6 @@ uint32_t segment__seed(const struct segment *s)
     uint8_t key[16];
     put_le64(key, s->part->id.pid);
     put_le64(key + 8, (uint64_t)s->base_offset);
-    const struct uuid *cluster = &s->part->engine->cluster_id;
+    const struct uuid *cluster = &s->part->engine->cfg.cluster_id;
     return crc32c(crc32c(0, cluster->bytes, sizeof cluster->bytes), key, sizeof key);
 }
