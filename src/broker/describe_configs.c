@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+enum { ANSWER_BYTES_MAX = 32 * 1024 * 1024 };
+
 static sl_err refuse(struct broker_describe_configs *c, struct broker_describe_resource *r,
                      sl_err err, const char *message)
 {
@@ -65,6 +67,8 @@ static void keep_wanted(struct broker_describe_resource *r)
 
 static sl_err describe(struct broker_describe_configs *c, struct broker_describe_resource *r)
 {
+    if (arena_used(c->arena) > ANSWER_BYTES_MAX)
+        return refuse(c, r, SL_ELIMIT, "The answer is too large: ask for fewer at once.");
     switch (r->type) {
     case CONFIG_TOPIC:
         return describe_topic(c, r);
