@@ -7,6 +7,7 @@
 #include "kafka/kafka.h"
 #include "meta/metastore.h"
 #include "server/data_dir.h"
+#include "server/port_owner.h"
 #include "server/server_int.h"
 #include "server/signals.h"
 #include "vfs/vfs.h"
@@ -180,14 +181,21 @@ static void advertised(struct server *s, struct kafka_door_cfg *cfg)
     }
 }
 
-/* A refused address is told with the flag that changes it. */
-static sl_err add_flag(sl_err err, struct sl_fault *fault, const char *flag)
+/* A refused address is told with the flag that changes it, and with who has it. */
+static sl_err explain_listen(sl_err err, const char *flag, const char *addr, struct sl_fault *fault)
 {
-    if (err != SL_OK && fault) {
-        char where[sizeof fault->where];
-        (void)snprintf(where, sizeof where, "%s", fault->where);
-        (void)snprintf(fault->where, sizeof fault->where, "%s %.200s", flag, where);
-    }
+    char name[PORT_OWNER_NAME_BYTES], host[OPTION_HOST_BYTES];
+    int64_t pid = 0;
+    int port = 0;
+    if (err == SL_OK || !fault)
+        return err;
+    (void)snprintf(fault->where, sizeof fault->where, "%s %s", flag, addr);
+    if (err == SL_EADDRINUSE && option_parse_addr(addr, host, &port) == SL_OK &&
+        port_owner_find((uint16_t)port, &pid, name))
+        return sl_fault_set(fault, err,
+                            "%s (process %lld) listens there: stop it, or choose another port, "
+                            "for example %s %s:%d; 0 takes a free one",
+                            name, (long long)pid, flag, host, port < 65000 ? port + 100 : 0);
     return err;
 }
 
@@ -207,7 +215,7 @@ static sl_err start_kafka(struct server *s, struct sl_fault *fault)
     };
     advertised(s, &cfg);
     sl_err err = kafka_door_start(&cfg, s->broker, loops, SL_MAX(s->n_io, 1U), fault, &s->kafka);
-    return add_flag(err, fault, "--kafka-addr");
+    return explain_listen(err, "--kafka-addr", s->kafka_addr, fault);
 }
 
 static sl_err start_http(struct server *s, struct sl_fault *fault)
@@ -222,7 +230,8 @@ static sl_err start_http(struct server *s, struct sl_fault *fault)
         .n_routes = server__n_routes,
         .arg = s,
     };
-    return add_flag(http_server_start(s->core, &opts, fault, &s->http), fault, "--http-addr");
+    sl_err err = http_server_start(s->core, &opts, fault, &s->http);
+    return explain_listen(err, "--http-addr", s->http_addr, fault);
 }
 
 static sl_err start_io(struct server *s, struct sl_fault *fault)
