@@ -1,6 +1,7 @@
 #include "server/metrics.h"
 
 #include "base/alloc.h"
+#include "broker/status.h"
 #include "kafka/kafka.h"
 #include "server/data_dir.h"
 #include "server/server_int.h"
@@ -15,6 +16,9 @@ struct metrics_source {
     struct server *server;
     struct kafka_door_metrics kafka;
     struct log_engine_counters log;
+    struct broker_counts counts;
+    int64_t n_damaged, log_bytes;
+    uint64_t series, series_left_out;
     size_t http_connections;
     uint64_t http_requests, max_fds;
     double uptime_s, cpu_s;
@@ -57,6 +61,14 @@ static void gather_process(struct metrics_source *m)
     m->resident_bytes = resident_bytes();
 }
 
+static bool add_partition(void *arg, const struct broker_partition_status *p)
+{
+    struct metrics_source *m = arg;
+    m->n_damaged += p->log.damaged_from >= 0;
+    m->log_bytes += p->log.bytes;
+    return true;
+}
+
 static void gather(struct metrics_source *m, struct server *s)
 {
     struct vfs_space space = {0};
@@ -64,6 +76,8 @@ static void gather(struct metrics_source *m, struct server *s)
     m->uptime_s = (double)(clock_monotonic_ns(&clock_real) - s->started_ns) / 1e9;
     kafka_door_metrics(s->kafka, &m->kafka);
     s->log->ops->counters(s->log, &m->log);
+    broker_counts(s->broker, &m->counts);
+    broker_each_partition(s->broker, add_partition, m);
     m->http_connections = http_server_connections(s->http);
     m->http_requests = http_server_requests(s->http);
     if (vfs_space(vfs_real(), data_dir_path(s->dir), &space) == SL_OK) {
@@ -149,7 +163,34 @@ static void print_api_histogram(const struct metrics_source *m, struct buf *out,
             print_histogram(out, name, &m->kafka.apis[i]);
 }
 
-static void print_build(const struct metrics_source *m, struct buf *out, const char *name)
+struct lag_page {
+    struct metrics_source *m;
+    struct buf *out;
+    const char *name;
+};
+
+static bool print_one_lag(void *arg, const struct broker_group_lag *lag)
+{
+    struct lag_page *page = arg;
+    if (page->m->series++ >= METRICS_SERIES_MAX) {
+        page->m->series_left_out++;
+        return true;
+    }
+    (void)buf_printf(page->out, "%s{group=\"", page->name);
+    metrics_print_label(lag->group, page->out);
+    (void)buf_printf(page->out, "\",topic=\"");
+    metrics_print_label(slice_str(lag->topic), page->out);
+    (void)buf_printf(page->out, "\"} %lld\n", (long long)lag->records);
+    return true;
+}
+
+static void print_lag(struct metrics_source *m, struct buf *out, const char *name)
+{
+    struct lag_page page = {m, out, name};
+    broker_each_group_lag(m->server->broker, print_one_lag, &page);
+}
+
+static void print_build(struct metrics_source *m, struct buf *out, const char *name)
 {
     (void)buf_printf(out, "%s{version=\"%s\"} 1\n", name, SLUICE_VERSION);
 }

@@ -1,5 +1,5 @@
 /* What the HTTP listener shows: health, metrics, a word of welcome. On the core loop. */
-#include "http/http1.h"
+#include "broker/status.h"
 #include "server/metrics.h"
 #include "server/server_int.h"
 
@@ -20,6 +20,39 @@ static void handle_alive(struct http_exchange *x)
     http_reply_text(x, 200, "OK\n");
 }
 
+enum { DAMAGED_SHOWN_MAX = 50, READY_BYTES_MAX = 64 << 10 };
+
+struct damage_list {
+    struct buf text;
+    unsigned count;
+};
+
+static bool note_damage(void *arg, const struct broker_partition_status *p)
+{
+    struct damage_list *list = arg;
+    if (p->log.damaged_from < 0)
+        return true;
+    if (list->count++ < DAMAGED_SHOWN_MAX)
+        (void)buf_printf(&list->text, "damaged: %s-%d offsets %lld to %lld cannot be read\n",
+                         p->topic, p->partition, (long long)p->log.damaged_from,
+                         (long long)p->log.damaged_to);
+    return true;
+}
+
+/* Damage does not make the server unready: the rest of that log, and all others, work. */
+static void reply_ready(struct http_exchange *x, struct server *s)
+{
+    struct damage_list list = {0};
+    buf_init(&list.text, READY_BYTES_MAX);
+    (void)buf_printf(&list.text, "READY\n");
+    broker_each_partition(s->broker, note_damage, &list);
+    if (list.count > DAMAGED_SHOWN_MAX)
+        (void)buf_printf(&list.text, "damaged: %u more partitions\n",
+                         list.count - DAMAGED_SHOWN_MAX);
+    http_reply(x, 200, text_type, buf_take_slice(&list.text));
+    buf_fini(&list.text);
+}
+
 static void handle_ready(struct http_exchange *x)
 {
     struct server *s = x->arg;
@@ -32,7 +65,7 @@ static void handle_ready(struct http_exchange *x)
     if (log.refusing_appends)
         http_reply_text(x, 503, "not ready: the disk is full, appends are refused; reads work\n");
     else
-        http_reply_text(x, 200, "READY\n");
+        reply_ready(x, s);
 }
 
 static void handle_metrics(struct http_exchange *x)
