@@ -10,8 +10,7 @@ void broker_counts(const struct broker *b, struct broker_counts *ret)
                                   .committed_offsets = (int64_t)gs->n_offsets,
                                   .rebalances = gs->host.rebalances,
                                   .expired_members = gs->host.expired_members};
-    LIST_FOREACH(node, &gs->all)
-    {
+    LIST_FOREACH (node, &gs->all) {
         ret->groups++;
         ret->group_members += SL_CONTAINER_OF(node, struct group, node)->members.n;
     }
@@ -74,8 +73,7 @@ static bool each_of_group(struct broker *b, const struct group *g,
 void broker_each_group_lag(struct broker *b,
                            bool (*each)(void *arg, const struct broker_group_lag *lag), void *arg)
 {
-    LIST_FOREACH(node, &b->groups->all)
-    {
+    LIST_FOREACH (node, &b->groups->all) {
         if (!each_of_group(b, SL_CONTAINER_OF(node, struct group, node), each, arg))
             return;
     }

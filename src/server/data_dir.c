@@ -103,13 +103,14 @@ sl_err data_dir_parse_format(struct slice text, int64_t *ret_version, struct uui
 {
     char version[16], cluster[UUID_TEXT_BYTES];
     *ret_version = 0;
-    if (!take_line(&text, "sluice data, format ", version, sizeof version))
+    if (!take_line(&text, "sluice data directory", version, sizeof version) || *version ||
+        !take_line(&text, "version=", version, sizeof version))
         return SL_EFORMAT;
     if (option_parse_count(version, ret_version) != SL_OK)
         return SL_EFORMAT;
     if (*ret_version != DATA_DIR_FORMAT)
         return SL_EFORMAT;
-    if (!take_line(&text, "cluster ", cluster, sizeof cluster) || text.len != 0 ||
+    if (!take_line(&text, "cluster=", cluster, sizeof cluster) || text.len != 0 ||
         uuid_parse(cluster, ret_cluster) != SL_OK) {
         *ret_version = 0;
         return SL_EFORMAT;
@@ -166,8 +167,8 @@ static sl_err create_format(struct data_dir *d, struct rng *rng, const char *pat
     SL_TRY(err);
     d->cluster_id = uuid_random(rng);
     uuid_format(&d->cluster_id, cluster);
-    int n = snprintf(text, sizeof text, "sluice data, format %d\ncluster %s\n", DATA_DIR_FORMAT,
-                     cluster);
+    int n = snprintf(text, sizeof text, "sluice data directory\nversion=%d\ncluster=%s\n",
+                     DATA_DIR_FORMAT, cluster);
     err = vfs_replace_file(d->vfs, path, text, (size_t)n);
     return err == SL_OK ? err : explain(fault, err, path, "cannot be written");
 }

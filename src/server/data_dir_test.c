@@ -87,7 +87,7 @@ static void a_new_directory_is_made_with_its_parents_and_keeps_its_identity(void
     struct uuid first = *data_dir_cluster_id(f->d);
     assert_false(uuid_is_zero(&first));
     read_file(f, "FORMAT", text, sizeof text);
-    assert_memory_equal("sluice data, format 1\ncluster ", text, 30);
+    assert_memory_equal("sluice data directory\nversion=1\ncluster=", text, 40);
     data_dir_close(f->d);
     f->d = NULL;
     f->dir[strlen(f->dir)] = '/'; /* a slash at the end changes nothing */
@@ -116,25 +116,25 @@ static void O04_a_newer_format_is_refused_and_left_alone(void **state)
     assert_int_equal(SL_OK, open_dir(f));
     data_dir_close(f->d);
     f->d = NULL;
-    write_file(f, "FORMAT", "sluice data, format 2\nnobody knows\n");
+    write_file(f, "FORMAT", "sluice data directory\nversion=2\nnobody knows\n");
     assert_int_equal(SL_EFORMAT, open_dir(f));
     assert_string_equal("the data directory has format 2, this version reads up to 1: use a newer "
                         "sluice; nothing was changed",
                         f->fault.what);
     read_file(f, "FORMAT", text, sizeof text);
-    assert_string_equal("sluice data, format 2\nnobody knows\n", text);
+    assert_string_equal("sluice data directory\nversion=2\nnobody knows\n", text);
 }
 
 static void O04_a_damaged_format_is_refused(void **state)
 {
     static const char *const texts[] = {
         "x",
-        "sluice data, format 1\n",
-        "sluice data, format 1\ncluster 1234\n",
-        "sluice data, format -1\ncluster 00000000-0000-4000-8000-000000000000\n",
-        "sluice data, format 1\ncluster 00000000-0000-4000-8000-000000000000\nmore\n",
-        "sluice data, format 1\ncluster 00000000-0000-4000-8000-000000000000",
-        "sluice data, format 99999999999999999999\n",
+        "sluice data directory\nversion=1\n",
+        "sluice data directory\nversion=1\ncluster=1234\n",
+        "sluice data directory\nversion=-1\ncluster=00000000-0000-4000-8000-000000000000\n",
+        "sluice data directory\nversion=1\ncluster=00000000-0000-4000-8000-000000000000\nmore\n",
+        "sluice data directory\nversion=1\ncluster=00000000-0000-4000-8000-000000000000",
+        "sluice data directory\nversion=99999999999999999999\n",
     };
     struct fixture *f = *state;
     int64_t version;
@@ -151,7 +151,8 @@ static void O04_a_damaged_format_is_refused(void **state)
     assert_int_equal(
         SL_OK,
         data_dir_parse_format(
-            slice_str("sluice data, format 1\ncluster 00000000-0000-4000-8000-000000000000\n"),
+            slice_str(
+                "sluice data directory\nversion=1\ncluster=00000000-0000-4000-8000-000000000000\n"),
             &version, &cluster));
 }
 
