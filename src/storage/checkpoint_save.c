@@ -98,8 +98,10 @@ static sl_err sync_segment(struct local_engine *e, const struct snap_segment *ss
 {
     uint64_t bytes = 0;
     int64_t next = 0;
-    if (ss->row.state != SEGMENT_FENCED)
+    if (ss->row.state != SEGMENT_FENCED) {
+        SL_TRY(segment__sync_name(ss->segment));
         SL_TRY(file_cache__sync(e->files, &ss->segment->file));
+    }
     file_cache__synced(e->files, &ss->segment->file, &bytes, &next);
     return (int64_t)bytes >= ss->row.synced_bytes ? SL_OK : SL_EIO;
 }

@@ -51,8 +51,9 @@ struct segment {
     int64_t sealed_mono_ms; /* when it was sealed, or the start of the process */
     struct index_tail index;
     enum segment_state state;
-    bool row_dirty;  /* its row in meta.db is behind */
-    bool row_saving; /* a checkpoint is writing it */
+    bool row_dirty;            /* its row in meta.db is behind */
+    bool row_saving;           /* a checkpoint is writing it */
+    atomic_bool name_unsynced; /* its directory entry is not durable yet */
     /* log-writer thread */
     struct segment *after; /* counted until created: must be synced before this one exists */
     bool created;
@@ -213,6 +214,8 @@ struct segment *segment__new(struct log_part *p, int64_t base_offset);
 struct segment *segment__ref(struct segment *s);
 void segment__unref(struct segment *s); /* any thread; accepts NULL */
 void segment__path(const struct segment *s, const char *ext, char ret[PATH_BYTES]);
+/* Syncs the directory when the file's name is not durable. Writer, checkpoint. */
+sl_err segment__sync_name(struct segment *s) SL_CHECKED;
 /* Seed of the index pages' checksums. */
 uint32_t segment__seed(const struct segment *s);
 

@@ -8,6 +8,7 @@ struct segment *segment__new(struct log_part *p, int64_t base_offset)
 {
     struct segment *s = sl_new(struct segment);
     atomic_init(&s->refs, 1);
+    atomic_init(&s->name_unsynced, false);
     s->part = part__ref(p);
     s->base_offset = s->plan_next = s->next_offset = base_offset;
     s->file.written_next = s->file.synced_next = base_offset;
@@ -47,4 +48,16 @@ uint32_t segment__seed(const struct segment *s)
     put_le64(key + 8, (uint64_t)s->base_offset);
     const struct uuid *cluster = &s->part->engine->cfg.cluster_id;
     return crc32c(crc32c(0, cluster->bytes, sizeof cluster->bytes), key, sizeof key);
+}
+
+sl_err segment__sync_name(struct segment *s)
+{
+    if (!atomic_load(&s->name_unsynced))
+        return SL_OK;
+    struct local_engine *e = s->part->engine;
+    char dir[PATH_BYTES];
+    paths__part_dir(dir, e->data_dir, &s->part->id.topic_id, s->part->id.index);
+    SL_TRY(vfs_sync_dir(e->env.vfs, dir));
+    atomic_store(&s->name_unsynced, false);
+    return SL_OK;
 }

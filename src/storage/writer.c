@@ -76,7 +76,7 @@ static void gather(struct writer *w, struct group *g)
 
 /* ---- segments ---------------------------------------------------------------------------- */
 
-static sl_err create_file(struct local_engine *e, struct segment *s)
+static sl_err create_file(struct local_engine *e, struct segment *s, bool sync)
 {
     char path[PATH_BYTES];
     segment__path(s, ".log", path);
@@ -84,25 +84,27 @@ static sl_err create_file(struct local_engine *e, struct segment *s)
     SL_TRY(file_cache__pin(e->files, &s->file, path, VFS_WRITE | VFS_CREATE, &f));
     /* An append that failed may have left one; nothing in it was ever acknowledged. */
     sl_err err = vfs_truncate(f, 0);
-    if (err == SL_OK)
+    if (err == SL_OK && sync)
         err = vfs_datasync(f);
     file_cache__unpin(e->files, &s->file);
     return err;
 }
 
-/* Old segment synced, new file created, file and directory synced, before any byte or journal
- * record of the new one. */
+/* A roll: old segment synced, new file created, file and directory synced, before any byte or
+ * journal record of the new one. The first segment of a partition has nothing before it: replay
+ * makes its file anew, so its directory waits for the direct sync or the checkpoint, or a thousand
+ * new partitions would cost two thousand syncs. */
 static sl_err create_segment(struct local_engine *e, struct segment *s)
 {
-    if (s->after) {
+    bool is_roll = s->after != NULL;
+    if (is_roll) {
         SL_TRY(file_cache__sync(e->files, &s->after->file));
         segment__unref(SL_TAKE(s->after));
     }
-    SL_TRY(create_file(e, s));
-    char dir[PATH_BYTES];
-    const struct log_part_id *id = &s->part->id;
-    paths__part_dir(dir, e->data_dir, &id->topic_id, id->index);
-    SL_TRY(vfs_sync_dir(e->env.vfs, dir));
+    SL_TRY(create_file(e, s, is_roll));
+    atomic_store(&s->name_unsynced, true);
+    if (is_roll)
+        SL_TRY(segment__sync_name(s));
     s->created = true;
     return SL_OK;
 }
@@ -258,7 +260,7 @@ static void sync_segments(struct writer *w)
         struct segment *s = w->touched[i];
         if (s->group_err != SL_OK)
             continue;
-        if (file_cache__sync(w->engine->files, &s->file) != SL_OK)
+        if (segment__sync_name(s) != SL_OK || file_cache__sync(w->engine->files, &s->file) != SL_OK)
             fail_segment(w, s, SL_EUNKNOWN_OUTCOME);
         else
             note_synced(w, s);
