@@ -1,6 +1,6 @@
 /* The data directory: made when missing, locked by one process, of a format that we know.
  *
- * DIR/LOCK is held until close. DIR/FORMAT (the storage engine reads it too) says the version of
+ * DIR/LOCK is held until close. DIR/FORMAT says the version of
  * everything in DIR and the cluster's UUID; a newer version is refused and nothing is touched.
  * DIR/ports.json tells scripts where a running server listens. Blocking; one thread. */
 #ifndef SLUICE_SERVER_DATA_DIR_H

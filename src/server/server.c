@@ -81,6 +81,7 @@ static sl_err open_log(struct server *s, struct sl_fault *fault)
     int64_t ballast = number(s, CONFIG_disk_ballast_bytes);
     struct log_cfg cfg = {
         .data_dir = data_dir_path(s->dir),
+        .cluster_id = *data_dir_cluster_id(s->dir),
         .open_files_max = (size_t)number(s, CONFIG_open_files_max),
         .journal_file_bytes = (uint64_t)number(s, CONFIG_journal_file_bytes),
         .journal_files_max = (uint32_t)number(s, CONFIG_journal_files_max),

@@ -44,6 +44,7 @@ struct log_env {
 /* Limits of the engine; zero fields take the default in brackets. */
 struct log_cfg {
     const char *data_dir;
+    struct uuid cluster_id;      /* of DIR/FORMAT, which the server owns */
     size_t open_files_max;       /* segment handles in the LRU [900] */
     uint64_t journal_file_bytes; /* [64 MiB] */
     uint32_t journal_files_max;  /* [8] */
