@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct slice twice = reencode(message, version, once);
     SL_ASSERT(twice.data);
     SL_ASSERT(slice_eq(once, twice));
-    free((void *)(uintptr_t)once.data);
-    free((void *)(uintptr_t)twice.data);
+    free((void *)once.data);
+    free((void *)twice.data);
     return 0;
 }

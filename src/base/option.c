@@ -36,7 +36,8 @@ struct options *options_new(const struct option_table *table)
         else if (row->type != OPTION_ENUM)
             o->values[i].text = sl_strdup(row->text);
         else
-            SL_ASSERT(option_set(o, i, OPTION_DEFAULT, row->name, 0, row->text, NULL) == SL_OK);
+            SL_ASSERT(option_set(o, i, (struct option_origin){OPTION_DEFAULT, row->name, 0},
+                                 row->text, NULL) == SL_OK);
     }
     return o;
 }
@@ -278,25 +279,24 @@ static bool keeps_old(struct options *o, const struct option_value *old,
     return keep;
 }
 
-void option__fault_where(struct sl_fault *fault, enum option_source source, const char *given_as,
-                         int line)
+void option__fault_where(struct sl_fault *fault, struct option_origin from)
 {
     if (!fault)
         return;
-    if (source == OPTION_FILE)
-        (void)snprintf(fault->where, sizeof fault->where, "line %d", line);
+    if (from.source == OPTION_FILE)
+        (void)snprintf(fault->where, sizeof fault->where, "line %d", from.line);
     else
-        (void)snprintf(fault->where, sizeof fault->where, "%s", given_as);
+        (void)snprintf(fault->where, sizeof fault->where, "%s", from.given_as);
 }
 
-sl_err option_set(struct options *o, size_t i, enum option_source source, const char *given_as,
-                  int line, const char *text, struct sl_fault *fault)
+sl_err option_set(struct options *o, size_t i, struct option_origin from, const char *text,
+                  struct sl_fault *fault)
 {
     SL_ASSERT(i < o->table->n_rows);
-    struct option_value new = {.source = source}, *old = &o->values[i];
-    (void)snprintf(new.given_as, sizeof new.given_as, "%s", given_as);
-    (void)option_find(o->table, source, given_as, &new.by_alias);
-    option__fault_where(fault, source, given_as, line);
+    struct option_value new = {.source = from.source}, *old = &o->values[i];
+    (void)snprintf(new.given_as, sizeof new.given_as, "%s", from.given_as);
+    (void)option_find(o->table, from.source, from.given_as, &new.by_alias);
+    option__fault_where(fault, from);
     SL_TRY(parse_value(&o->table->rows[i], text, &new, fault));
     if (keeps_old(o, old, &new)) {
         sl_free(new.text);

@@ -84,11 +84,17 @@ int option_find(const struct option_table *t, enum option_source source, const c
 const char *option_nearest(const struct option_table *t, enum option_source source,
                            const char *name, char *buf, size_t size);
 
-/* Sets row i from text that was found under `given_as` of that source ("--http-addr"); line is
- * that of a file, else 0. SL_ECONFIG: fault says the key, the value and what is allowed; the
- * option keeps its value. A lower source never replaces a higher one. */
-sl_err option_set(struct options *o, size_t i, enum option_source source, const char *given_as,
-                  int line, const char *text, struct sl_fault *fault) SL_CHECKED;
+/* Where a text was found: under `given_as` of that source ("--http-addr"). */
+struct option_origin {
+    enum option_source source;
+    const char *given_as;
+    int line; /* of a file, else 0 */
+};
+
+/* Sets row i. SL_ECONFIG: fault says the key, the value and what is allowed; the option keeps its
+ * value. A lower source never replaces a higher one. */
+sl_err option_set(struct options *o, size_t i, struct option_origin from, const char *text,
+                  struct sl_fault *fault) SL_CHECKED;
 
 /* Reads the environment: each row's own name first, then its aliases. env may be NULL (environ). */
 sl_err options_read_env(struct options *o, char *const *env, struct sl_fault *fault) SL_CHECKED;

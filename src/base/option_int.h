@@ -11,7 +11,6 @@ enum {
 
 /* What a message shows of a value that somebody else wrote: short, printable. */
 const char *option__shown(const char *text, char ret[OPTION_SHOWN_BYTES]);
-void option__fault_where(struct sl_fault *fault, enum option_source source, const char *given_as,
-                         int line);
+void option__fault_where(struct sl_fault *fault, struct option_origin from);
 
 #endif

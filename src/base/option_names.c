@@ -147,17 +147,22 @@ sl_err options_read_env(struct options *o, char *const *env, struct sl_fault *fa
         do {
             const char *text = env_get(env, name);
             if (text && *text) /* empty means not set, as compose files leave it */
-                SL_TRY(option_set(o, i, OPTION_ENV, name, 0, text, fault));
+                SL_TRY(option_set(o, i, (struct option_origin){OPTION_ENV, name, 0}, text, fault));
         } while (next_alias(&p, OPTION_ENV, name));
     }
     return SL_OK;
+}
+
+static struct option_origin flag_named(const char *name)
+{
+    return (struct option_origin){OPTION_FLAG, name, 0};
 }
 
 static sl_err unknown_flag(const struct option_table *t, const char *name, struct sl_fault *fault)
 {
     char near[OPTION_NAME_BYTES], value[OPTION_SHOWN_BYTES];
     const char *nearest = option_nearest(t, OPTION_FLAG, name, near, sizeof near);
-    option__fault_where(fault, OPTION_FLAG, option__shown(name, value), 0);
+    option__fault_where(fault, flag_named(option__shown(name, value)));
     if (nearest)
         return sl_fault_set(fault, SL_ECONFIG, "unknown option; did you mean %s?", nearest);
     return sl_fault_set(fault, SL_ECONFIG, "unknown option; --help lists them all");
@@ -188,7 +193,7 @@ static sl_err read_flag(struct options *o, int argc, char *const *argv, int *at,
     int i = option_find(t, OPTION_FLAG, name, NULL);
     int negated = i < 0 && !text ? find_negated(t, name) : -1;
     if (negated >= 0)
-        return option_set(o, (size_t)negated, OPTION_FLAG, name, 0, "false", fault);
+        return option_set(o, (size_t)negated, flag_named(name), "false", fault);
     if (i < 0)
         return unknown_flag(t, name, fault);
     if (!text && t->rows[i].type == OPTION_BOOL)
@@ -196,10 +201,10 @@ static sl_err read_flag(struct options *o, int argc, char *const *argv, int *at,
     if (!text && *at < argc)
         text = argv[(*at)++];
     if (!text) {
-        option__fault_where(fault, OPTION_FLAG, name, 0);
+        option__fault_where(fault, flag_named(name));
         return sl_fault_set(fault, SL_ECONFIG, "needs a value");
     }
-    return option_set(o, (size_t)i, OPTION_FLAG, name, 0, text, fault);
+    return option_set(o, (size_t)i, flag_named(name), text, fault);
 }
 
 sl_err options_read_flags(struct options *o, int argc, char *const *argv, struct sl_fault *fault)
@@ -207,7 +212,7 @@ sl_err options_read_flags(struct options *o, int argc, char *const *argv, struct
     for (int at = 0; at < argc;) {
         if (argv[at][0] != '-' || !argv[at][1]) {
             char value[OPTION_SHOWN_BYTES];
-            option__fault_where(fault, OPTION_FLAG, option__shown(argv[at], value), 0);
+            option__fault_where(fault, flag_named(option__shown(argv[at], value)));
             return sl_fault_set(fault, SL_ECONFIG, "unexpected argument; --help shows the use");
         }
         SL_TRY(read_flag(o, argc, argv, &at, fault));

@@ -74,13 +74,18 @@ static void flags_are_read_in_every_spelling(void **state)
     assert_string_equal("9090", option_text(o, HTTP_ADDR));
 }
 
+static struct option_origin from_line(int line, const char *key)
+{
+    return (struct option_origin){OPTION_FILE, key, line};
+}
+
 static void a_flag_beats_the_environment_and_that_beats_the_file_in_any_order(void **state)
 {
     struct options *o = *state;
     assert_int_equal(SL_OK, FLAGS(o, NULL, "--io-threads", "3"));
     assert_int_equal(SL_OK, ENV(o, NULL, "SLUICE_IO_THREADS=2", "SLUICE_DATA_DIR=/env"));
-    assert_int_equal(SL_OK, option_set(o, THREADS, OPTION_FILE, "io_threads", 1, "1", NULL));
-    assert_int_equal(SL_OK, option_set(o, DIR, OPTION_FILE, "data_dir", 2, "/file", NULL));
+    assert_int_equal(SL_OK, option_set(o, THREADS, from_line(1, "io_threads"), "1", NULL));
+    assert_int_equal(SL_OK, option_set(o, DIR, from_line(2, "data_dir"), "/file", NULL));
     assert_int_equal(3, option_number(o, THREADS));
     assert_string_equal("/env", option_text(o, DIR));
     assert_int_equal(0, options_notice_count(o));

@@ -175,6 +175,7 @@ static struct kafka_door_cfg with_defaults(const struct kafka_door_cfg *given)
     return cfg;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): see kafka_int.h */
 sl_err kafka__door_start(const struct kafka_door_cfg *cfg, const struct kafka_route *routes,
                          size_t n_routes, struct broker *broker, struct loop *const *loops,
                          size_t n_loops, struct sl_fault *fault, struct kafka_door **ret)

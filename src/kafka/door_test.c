@@ -571,10 +571,10 @@ static void K01_memory_grows_with_what_arrives_not_with_what_is_announced(void *
         fds[i] = client();
         send_all(fds[i], bytes, SENT);
     }
-    wait_until(holds_at_least, CONNS * (SENT - 4));
+    wait_until(holds_at_least, (size_t)CONNS * (SENT - 4));
     struct mallinfo2 after = mallinfo2();
     size_t more = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
-    assert_true(more <= CONNS * (2 * SENT + 16384));
+    assert_true(more <= (size_t)CONNS * (2 * SENT + 16384));
     for (int i = 0; i < CONNS; i++)
         close(fds[i]);
     free(bytes);

@@ -71,6 +71,8 @@ void kafka_handle_api_versions(struct kafka_request *r)
     out.finalized_features = &finalized;
     out.n_finalized_features = 1;
     /* Who asked for a version of the future understands version 0. */
-    int16_t version = r->in ? r->api_version : 0;
+    int16_t version = r->api_version;
+    if (!r->in)
+        version = 0;
     kafka__reply_with(SL_CONTAINER_OF(r, struct kafka_pending, r), version, &out);
 }

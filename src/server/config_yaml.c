@@ -92,10 +92,10 @@ static sl_err read_pair(struct yaml_reader *y, const yaml_event_t *key_event)
     if (!yaml_parser_parse(&y->parser, &event))
         return refuse_syntax(y);
     sl_err err = expect_scalar(y, &event);
+    struct option_origin from = {OPTION_FILE, (const char *)key_event->data.scalar.value,
+                                 (int)event.start_mark.line + 1};
     if (err == SL_OK)
-        err = option_set(y->options, i, OPTION_FILE, (const char *)key_event->data.scalar.value,
-                         (int)event.start_mark.line + 1, (const char *)event.data.scalar.value,
-                         y->fault);
+        err = option_set(y->options, i, from, (const char *)event.data.scalar.value, y->fault);
     yaml_event_delete(&event);
     return err;
 }
