@@ -133,33 +133,40 @@ static const char *status_text(int status)
 
 static void print_date(const struct clock *clock, struct buf *out)
 {
-    static const char days[] = "SunMonTueWedThuFriSat";
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     time_t now = (time_t)(clock_wall_ms(clock) / 1000);
     struct tm tm;
     if (!gmtime_r(&now, &tm))
         return;
-    (void)buf_printf(out, "Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n", days + 3 * tm.tm_wday,
-                     tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
+    (void)buf_printf(out, "Date: %s, %02d %s %d %02d:%02d:%02d GMT\r\n", days[tm.tm_wday],
+                     tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
                      tm.tm_sec);
 }
 
+struct answer_head {
+    int status;
+    const char *type, *extra; /* extra: whole header lines, or "" */
+    bool keep_alive;
+    bool without_body; /* HEAD: the length is told, the body is not */
+};
+
 /* Queues head and body; takes over the body. */
-static void send_answer(struct http_conn *c, int status, const char *extra, const char *type,
-                        struct slice body, bool keep_alive, bool without_body)
+static void send_answer(struct http_conn *c, const struct answer_head *h, struct slice body)
 {
     struct buf head;
     buf_init(&head, HEAD_BYTES_MAX);
-    (void)buf_printf(&head, "HTTP/1.1 %d %s\r\n", status, status_text(status));
+    (void)buf_printf(&head, "HTTP/1.1 %d %s\r\n", h->status, status_text(h->status));
     print_date(loop_clock(c->server->loop), &head);
     (void)buf_printf(&head,
                      "Content-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
                      "X-Content-Type-Options: nosniff\r\nConnection: %s\r\n%s\r\n",
-                     type, body.len, keep_alive ? "keep-alive" : "close", extra);
+                     h->type, body.len, h->keep_alive ? "keep-alive" : "close", h->extra);
     SL_ASSERT(buf_check(&head) == SL_OK);
     struct slice pieces[] = {buf_take_slice(&head), body};
     buf_fini(&head);
-    if (without_body || body.len == 0) {
+    if (h->without_body || body.len == 0) {
         slice_unref(&pieces[1]);
         tcp_conn_write(c->tcp, pieces, 1);
     } else {
@@ -181,7 +188,8 @@ static void refuse(struct http_conn *c, int status, const char *reason)
     (void)buf_printf(&body, "%s\n", reason);
     struct slice text = buf_take_slice(&body);
     buf_fini(&body);
-    send_answer(c, status, "", "text/plain; charset=utf-8", text, false, false);
+    struct answer_head h = {.status = status, .type = "text/plain; charset=utf-8", .extra = ""};
+    send_answer(c, &h, text);
     close_after_answer(c);
 }
 
@@ -211,10 +219,13 @@ static void reply(struct http_exchange *x, int status, const char *extra, const 
         conn_free(c);
         return;
     }
-    bool keep_alive = x->request->keep_alive && !c->server->stopping;
-    bool is_head = slice_eq_str(x->request->method, "HEAD");
-    send_answer(c, status, extra, type, body, keep_alive, is_head);
-    go_on(c, keep_alive);
+    struct answer_head h = {.status = status,
+                            .type = type,
+                            .extra = extra,
+                            .keep_alive = x->request->keep_alive && !c->server->stopping,
+                            .without_body = slice_eq_str(x->request->method, "HEAD")};
+    send_answer(c, &h, body);
+    go_on(c, h.keep_alive);
     if (!c->is_pumping) {
         pump(c);
         if (c->state != HTTP_CLOSING)

@@ -4,7 +4,7 @@
 
 int16_t kafka_error(sl_err err)
 {
-    switch (err) { /* NOLINT(bugprone-branch-clone): a table; many of ours are one of theirs */
+    switch (err) {
 #define KAFKA_CODE(ours, theirs)                                                                   \
     case SL_##ours:                                                                                \
         return KAFKA_ERR_##theirs;

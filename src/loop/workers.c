@@ -48,7 +48,6 @@ static void worker_main(void *arg)
 
 sl_err workers_start(unsigned n_threads, struct workers **ret)
 {
-    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     struct workers *p = sl_alloc(1, sizeof *p + n_threads * sizeof p->threads[0]);
     p->lock = mutex_new();
     p->changed = cond_new();

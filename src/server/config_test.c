@@ -39,7 +39,8 @@ static void every_row_of_the_table_makes_sense(void **state)
         char ours[96], flag[96];
         (void)snprintf(flag, sizeof flag, "--%s", row->name);
         for (char *p = flag; *p; p++)
-            *p = *p == '_' ? '-' : *p;
+            if (*p == '_')
+                *p = '-';
         assert_int_equal(i, option_find(&config_table, OPTION_FLAG, flag, NULL));
         assert_int_equal(i, option_find(&config_table, OPTION_FILE, row->name, NULL));
         assert_true(strlen(row->help) > 10);

@@ -46,7 +46,7 @@ static void write_main(void *arg)
     struct vfs_file *f;
     assert_int_equal(SL_OK, vfs_open(simfs_vfs(p->fs), "/log", VFS_WRITE | VFS_CREATE, &f));
     for (int64_t i = 0; i < 10; i++) {
-        assert_int_equal(SL_OK, vfs_pwrite(f, "0123456789", 10, i * 10));
+        assert_int_equal(SL_OK, vfs_pwrite(f, "0123456789", 10, (int64_t)i * 10));
         assert_int_equal(SL_OK, vfs_datasync(f));
     }
     vfs_close(f);
