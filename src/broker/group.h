@@ -114,6 +114,7 @@ struct broker_group_describe {
     /* out */
     enum group_life life;
     int32_t generation;
+    unsigned allowed; /* bit per enum operation that the principal may do */
     struct slice protocol_type, protocol;
     struct group_member_view *members;
     uint32_t n_members;
@@ -157,8 +158,9 @@ struct group_offset {
 };
 
 struct group_offset_topic {
-    struct slice name;    /* by name, or */
-    struct uuid topic_id; /* by id when not zero; answers to "all topics" have both */
+    struct slice name;
+    struct uuid topic_id; /* of answers to "all topics", and where the topic is found by id */
+    bool by_id;           /* topic_id says which topic, not name */
     struct group_offset *partitions;
     uint32_t n_partitions;
 };

@@ -37,7 +37,8 @@ static sl_err check_texts(const struct broker_group_join *j)
 {
     if (j->instance_id.data && (!j->instance_id.len || j->instance_id.len > GROUP_NAME_BYTES_MAX))
         return SL_EINVAL;
-    if (j->protocol_type.len > GROUP_NAME_BYTES_MAX || j->client_id.len > INT16_MAX ||
+    if (j->protocol_type.len > GROUP_NAME_BYTES_MAX ||
+        j->client_id.len > INT16_MAX - UUID_TEXT_BYTES ||
         j->client_host.len > GROUP_NAME_BYTES_MAX || j->member_id.len > INT16_MAX * 2)
         return SL_EINVAL;
     for (uint32_t i = 0; i < j->n_protocols; i++)

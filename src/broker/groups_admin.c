@@ -35,6 +35,16 @@ static sl_err describe_members(struct broker_group_describe *d, const struct gro
     return SL_OK;
 }
 
+static unsigned allowed_operations(struct broker_group_describe *d, const struct group *g)
+{
+    unsigned allowed = 0;
+    for (int op = OPERATION_READ; op <= OPERATION_IDEMPOTENT_WRITE; op++)
+        if (authorize(d->head.call.broker, d->head.call.who, (enum operation)op, RESOURCE_GROUP,
+                      g->name) == SL_OK)
+            allowed |= 1u << op;
+    return allowed;
+}
+
 static sl_err describe(struct broker_group_describe *d)
 {
     SL_TRY(groups__admit(&d->head, OPERATION_DESCRIBE, true));
@@ -43,6 +53,7 @@ static sl_err describe(struct broker_group_describe *d)
         return SL_EGROUP_MISSING;
     d->life = g->life;
     d->generation = g->generation;
+    d->allowed = allowed_operations(d, g);
     d->protocol_type = group__keep(d->answer, g->protocol_type);
     if (g->life == GROUP_STABLE)
         d->protocol = group__keep(d->answer, g->protocol);

@@ -7,11 +7,10 @@ static struct group *group_of(struct group_call *c)
     return groups__find(groups__of(c), &c->call.who->org, c->group);
 }
 
-/* By id when one is given, else by name. */
 static struct topic *topic_of(struct group_call *c, const struct group_offset_topic *t)
 {
     struct broker *b = c->call.broker;
-    if (!uuid_is_zero(&t->topic_id))
+    if (t->by_id)
         return broker__topic_by_id(b, &t->topic_id);
     return broker__topic(b, &c->call.who->org, t->name);
 }
@@ -19,10 +18,9 @@ static struct topic *topic_of(struct group_call *c, const struct group_offset_to
 static sl_err find_topic(struct group_call *c, enum operation op, struct group_offset_topic *t,
                          struct topic **ret)
 {
-    bool by_id = !uuid_is_zero(&t->topic_id);
     struct topic *topic = topic_of(c, t);
     if (!topic || !uuid_equal(&topic->org, &c->call.who->org))
-        return by_id ? SL_ETOPIC_ID : SL_ETOPIC;
+        return t->by_id ? SL_ETOPIC_ID : SL_ETOPIC;
     SL_TRY(authorize(c->call.broker, c->call.who, op, RESOURCE_TOPIC, topic->name));
     *ret = topic;
     return SL_OK;
