@@ -105,9 +105,7 @@ const char *option_nearest(const struct option_table *t, enum option_source sour
                            const char *name, char *buf, size_t size)
 {
     char ours[OPTION_NAME_BYTES];
-    size_t best = 3; /* three typing errors and more are another word */
-    if (strlen(name) / 3 < best)
-        best = strlen(name) / 3 + 1;
+    size_t best = SL_MIN(strlen(name) / 3 + 1, (size_t)4); /* more typing errors are another word */
     const char *found = NULL;
     for (size_t i = 0; i < t->n_rows; i++) {
         const char *p = t->rows[i].aliases;

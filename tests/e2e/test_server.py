@@ -68,7 +68,7 @@ class SettingsTest(unittest.TestCase):
                      "allowed: debug, info, warn or error", yaml="host: 127.0.0.1\nlog_level: loud\n")
 
     def test_an_unknown_name_is_refused_with_the_one_that_was_meant(self):
-        self.refused("--kafka-adress: unknown option; did you mean --kafka-addr?", "--kafka-adress", "x")
+        self.refused("--kafka-address: unknown option; did you mean --kafka-addr?", "--kafka-address", "x")
         self.refused(f"{self.file}, line 1: unknown setting kafka_adr; did you mean kafka_addr",
                      yaml="kafka_adr: 127.0.0.1:0\n")
 
@@ -101,14 +101,14 @@ class SettingsTest(unittest.TestCase):
 class PrecedenceTest(harness.FreshBrokerTestCase):
     def test_flag_environment_and_file_in_that_order_and_aliases_give_way(self):
         file = self.broker.home / "sluice.yaml"
-        file.write_text("log_level: error\nnum_partitions: 3\nauto_create_topics: false\n", encoding="utf-8")
+        file.write_text("log_level: error\nlog_format: pretty\n", encoding="utf-8")
         self.broker.options = ["--config", str(file), "--log-level", "info"]
-        self.broker.env = {"RUST_LOG": "debug", "SLUICE_NUM_PARTITIONS": "5", "HTTP_ADDR": "127.0.0.1:1",
-                           "SLUICE_KAFKA_ADDR": "127.0.0.1:2", "KAFKA_ADDR": "127.0.0.1:3"}
+        self.broker.env = {"RUST_LOG": "debug", "SLUICE_LOG_FORMAT": "json", "LOG_FORMAT": "text",
+                           "KAFKA_ADDR": "127.0.0.1:1"}
         self.broker.start()
         said = [json.loads(line) for line in self.broker.log_tail(1000).splitlines()]
         self.assertFalse([e for e in said if e["level"] == "debug"])
-        self.assertTrue([e for e in said if "SLUICE_KAFKA_ADDR and KAFKA_ADDR disagree" in json.dumps(e)])
+        self.assertTrue([e for e in said if "SLUICE_LOG_FORMAT and LOG_FORMAT disagree" in json.dumps(e)])
 
     def test_the_data_directory_is_private(self):
         self.broker.start()
