@@ -76,6 +76,22 @@ static sl_err open_meta(struct server *s, struct sl_fault *fault)
     return meta_sqlite_open(vfs_real(), data_dir_path(s->dir), fault, &s->meta);
 }
 
+/* An outcome is unknown: memory may be ahead of the disk, so only a restart tells the truth. */
+static void on_log_fatal(void *arg)
+{
+    struct server *s = arg;
+    LOG_ERROR("server.fatal",
+              "the data directory failed in a way that leaves outcomes unknown; "
+              "ending now, the next start recovers: look at the disk first",
+              F_STR("dir", data_dir_path(s->dir)));
+    s->opts.die(1);
+}
+
+static void on_broker_fatal(void *arg, sl_err err)
+{
+    on_log_fatal(arg);
+}
+
 static sl_err open_log(struct server *s, struct sl_fault *fault)
 {
     int64_t ballast = number(s, CONFIG_disk_ballast_bytes);
@@ -96,20 +112,10 @@ static sl_err open_log(struct server *s, struct sl_fault *fault)
                           .vfs = vfs_real(),
                           .meta = s->meta,
                           .loop = s->core,
-                          .workers = s->workers};
+                          .workers = s->workers,
+                          .fatal = on_log_fatal,
+                          .fatal_arg = s};
     return log_local_open(&cfg, &env, fault, &s->log);
-}
-
-/* A commit of unknown outcome: memory may be ahead of the disk, so only a restart tells the truth.
- */
-static void on_fatal(void *arg, sl_err err)
-{
-    struct server *s = arg;
-    LOG_ERROR("server.fatal",
-              "the metadata store failed with an unknown outcome; ending now, the "
-              "next start recovers: look at the disk first",
-              F_STR("dir", data_dir_path(s->dir)), F_ERR(err));
-    s->opts.die(1);
 }
 
 /* Settings of the broker that topics inherit, in the form the broker reads. */
@@ -162,7 +168,7 @@ static sl_err open_broker(struct server *s, struct sl_fault *fault)
                              .log = s->log,
                              .meta = s->meta,
                              .workers = s->workers,
-                             .fatal = on_fatal,
+                             .fatal = on_broker_fatal,
                              .fatal_arg = s};
     return broker_open(&cfg, &env, fault, &s->broker);
 }
@@ -405,7 +411,9 @@ static sl_err stop_log(struct server *s)
 
 static sl_err run_stop(struct op *op)
 {
+    static const char *const names[] = {"stop doors", "stop broker", "stop log", "stop loops"};
     struct server *s = SL_CONTAINER_OF(op, struct server, stop);
+    LOG_DEBUG("server.step", names[op->phase]);
     switch (op->phase) {
     case STOP_DOORS:
         return op_await(op, STOP_BROKER, stop_doors(s));

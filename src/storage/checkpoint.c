@@ -21,7 +21,9 @@ struct checkpoint {
     struct snapshot snapshot;
     struct list taking; /* partitions not yet in the snapshot */
     struct task begin, finished;
-    uint64_t lsn; /* core loop: of the last checkpoint */
+    struct task
+        finished_last; /* not merely a round that was under way when the end was asked for */
+    uint64_t lsn;      /* core loop: of the last checkpoint */
     uint64_t count;
     void (*final_done)(struct local_engine *e, sl_err err);
     /* the thread's own */
@@ -57,25 +59,34 @@ static void rescue_fenced(struct checkpoint *c, struct snapshot *s)
     }
 }
 
-static void on_finished(struct task *t)
+static void end_round(struct checkpoint *c, bool is_last)
 {
-    struct checkpoint *c = SL_CONTAINER_OF(t, struct checkpoint, finished);
     struct local_engine *e = c->engine;
     sl_err err = c->snapshot.err;
     clear_saving(&c->snapshot, err == SL_OK);
     if (err == SL_OK) {
         c->lsn = c->snapshot.lsn;
         c->count++;
-    } else if (err == SL_EIO && !c->final) {
+    } else if (err == SL_EIO && !is_last) {
         rescue_fenced(c, &c->snapshot);
     }
     snapshot__free(&c->snapshot);
     if (err == SL_EUNKNOWN_OUTCOME)
         engine__die(e, "the metastore could not be written");
-    else if (c->final_done && c->final)
+    else if (is_last)
         c->final_done(e, err);
     else
         engine__idle_check(e);
+}
+
+static void on_finished(struct task *t)
+{
+    end_round(SL_CONTAINER_OF(t, struct checkpoint, finished), false);
+}
+
+static void on_finished_last(struct task *t)
+{
+    end_round(SL_CONTAINER_OF(t, struct checkpoint, finished_last), true);
 }
 
 /* A slice per turn: later partitions may be ahead of the LSN, which recovery allows. */
@@ -124,14 +135,13 @@ static sl_err save(struct checkpoint *c)
     return SL_OK;
 }
 
-static void one_checkpoint(struct checkpoint *c)
+static void one_checkpoint(struct checkpoint *c, bool final)
 {
     loop_post(c->engine->env.loop, &c->begin);
     mutex_lock(c->mutex);
     while (!c->snapshot_ready)
         cond_wait(c->wake, c->mutex);
     c->snapshot_ready = false;
-    bool final = c->final;
     mutex_unlock(c->mutex);
     c->snapshot.err = save(c);
     if (final && c->snapshot.err == SL_OK)
@@ -139,7 +149,7 @@ static void one_checkpoint(struct checkpoint *c)
     if (c->snapshot.err != SL_OK)
         LOG_WARN("checkpoint.failed", "a checkpoint did not finish and will be repeated",
                  F_ERR(c->snapshot.err));
-    loop_post(c->engine->env.loop, &c->finished);
+    loop_post(c->engine->env.loop, final ? &c->finished_last : &c->finished);
 }
 
 static struct rescue *next_rescue(struct checkpoint *c)
@@ -191,7 +201,7 @@ static void run(void *arg)
         if (!final)
             housekeeping(c);
         if (due || final)
-            one_checkpoint(c);
+            one_checkpoint(c, final);
     }
 }
 
@@ -239,6 +249,7 @@ sl_err checkpoint__start(struct local_engine *e, struct checkpoint **ret)
     c->wake = cond_new();
     c->begin.run = on_begin;
     c->finished.run = on_finished;
+    c->finished_last.run = on_finished_last;
     c->lsn = e->completed_lsn;
     c->last_ms = clock_monotonic_ms(e->env.clock);
     list_init(&c->rescues);
