@@ -19,6 +19,8 @@ static void add_segment(struct snapshot *s, struct segment *seg)
         s->segments = sl_realloc(s->segments, s->segments_cap, sizeof s->segments[0]);
     }
     struct snap_segment *ss = &s->segments[s->n_segments++];
+    /* Sealed when the next one was planned; its own last appends may still be under way. */
+    bool is_whole = seg->bytes == seg->plan_bytes;
     *ss = (struct snap_segment){
         .segment = segment__ref(seg),
         .row = {.pid = seg->part->id.pid,
@@ -27,7 +29,7 @@ static void add_segment(struct snapshot *s, struct segment *seg)
                 .last_append_ms = seg->last_append_ms,
                 .max_timestamp_ms = seg->max_timestamp_ms,
                 .next_offset = seg->next_offset,
-                .state = (uint8_t)seg->state},
+                .state = (uint8_t)(is_whole ? seg->state : SEGMENT_ACTIVE)},
         .n_entries = seg->index.n,
     };
     if (seg->index.n > 0) {

@@ -20,12 +20,14 @@
 
 struct test_clock {
     struct clock clock; /* first */
-    _Atomic int64_t wall_ms;
+    const struct clock *base;
+    _Atomic int64_t wall_ms; /* 0: the base's */
 };
 
 struct world {
     char dir[64];
     struct vfs *vfs;
+    struct rng *rng;
     struct metastore *meta;
     struct loop *loop;
     struct workers *workers;
@@ -112,12 +114,13 @@ static inline void call(struct world *w, struct call *c, void (*run)(struct call
 
 static inline int64_t test_monotonic_ns(const struct clock *c)
 {
-    return clock_real.monotonic_ns(&clock_real);
+    return clock_monotonic_ns(((const struct test_clock *)(const void *)c)->base);
 }
 
 static inline int64_t test_wall_ms(const struct clock *c)
 {
-    return ((const struct test_clock *)(const void *)c)->wall_ms;
+    const struct test_clock *t = (const void *)c;
+    return t->wall_ms ? t->wall_ms : clock_wall_ms(t->base);
 }
 
 static inline void run_loop(void *arg)
@@ -135,9 +138,9 @@ static inline sl_err try_open(struct world *w)
     struct sl_fault fault = {0};
     assert_int_equal(SL_OK, loop_new(&w->clock.clock, &w->loop));
     assert_int_equal(SL_OK, workers_start(2, &w->workers));
-    assert_int_equal(SL_OK, meta_sqlite_open(vfs_real(), w->dir, &fault, &w->meta));
+    assert_int_equal(SL_OK, meta_sqlite_open(w->vfs, w->dir, &fault, &w->meta));
     const struct log_env env = {.clock = &w->clock.clock,
-                                .rng = &rng_real,
+                                .rng = w->rng,
                                 .vfs = w->vfs,
                                 .meta = w->meta,
                                 .loop = w->loop,
@@ -196,18 +199,29 @@ static inline sl_err close_world(struct world *w)
     return c.done.err;
 }
 
-static inline struct world *new_world(void)
+/* On any files, clock and chance: dir exists. */
+static inline struct world *new_world_on(struct vfs *vfs, const char *dir, const struct clock *base,
+                                         struct rng *rng)
 {
     struct world *w = sl_new(struct world);
-    (void)snprintf(w->dir, sizeof w->dir, "/tmp/sluice-log-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
-    w->vfs = vfs_real();
+    (void)snprintf(w->dir, sizeof w->dir, "%s", dir);
+    w->vfs = vfs;
+    w->rng = rng;
     w->clock.clock = (struct clock){test_monotonic_ns, test_wall_ms};
-    w->clock.wall_ms = 1700000000000;
+    w->clock.base = base;
     w->mutex = mutex_new();
     w->cond = cond_new();
     w->cfg = (struct log_cfg){
         .journal_file_bytes = 1 << 20, .ballast_bytes = UINT64_MAX, .reserve_bytes = 1 << 20};
+    return w;
+}
+
+static inline struct world *new_world(void)
+{
+    char dir[] = "/tmp/sluice-log-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct world *w = new_world_on(vfs_real(), dir, &clock_real, &rng_real);
+    w->clock.wall_ms = 1700000000000;
     return w;
 }
 
@@ -218,7 +232,8 @@ static inline int unlink_entry(const char *path, const struct stat *st, int flag
 
 static inline void free_world(struct world *w)
 {
-    (void)nftw(w->dir, unlink_entry, 16, FTW_DEPTH | FTW_PHYS);
+    if (w->vfs == vfs_real())
+        (void)nftw(w->dir, unlink_entry, 16, FTW_DEPTH | FTW_PHYS);
     mutex_free(w->mutex);
     cond_free(w->cond);
     sl_free(w);

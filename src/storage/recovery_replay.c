@@ -50,6 +50,7 @@ static sl_err replay_data(struct recovery *r, struct rec_part *rp, const struct 
     }
     r->replayed++;
     part__mark_dirty(rp->part);
+    s->row_dirty = true; /* to be scanned, whatever its row says */
     return write_payload(r, s, rec, payload);
 }
 

@@ -45,7 +45,8 @@ struct removal {
 
 static bool removable(const struct segment *s)
 {
-    return s->state != SEGMENT_ACTIVE && !s->row_dirty && !s->row_saving;
+    return s->state != SEGMENT_ACTIVE && s->bytes == s->plan_bytes && !s->row_dirty &&
+           !s->row_saving;
 }
 
 static bool expired(const struct log_part *p, const struct segment *s,

@@ -1,0 +1,278 @@
+/* D1, D8 for the local engine: what was acknowledged survives any crash at its level, nothing that
+ * a reader saw is taken back, and opening succeeds from every state. */
+#include "storage/engine_for_test.h"
+
+#include "base/log.h"
+#include "sim/crash.h"
+
+enum { PARTS = 3, APPENDS = 25 };
+
+/* What one partition's writer knows. Record values say which append they belong to. */
+struct oracle_part {
+    int64_t durable_next;  /* behind the last acks=all that was acknowledged */
+    int64_t buffered_next; /* behind the last acks=1 */
+    int64_t seen_hw;
+    int64_t log_start;
+    uint32_t crc[APPENDS]; /* of the batch by number */
+    int64_t base[APPENDS]; /* where it was acknowledged; -1: not */
+};
+
+struct oracle {
+    struct world *w;
+    struct oracle_part parts[PARTS];
+    struct log_topic_cfg cfg;
+    uint64_t seed;
+    unsigned failing_calls; /* of segment files; 0: no faults */
+};
+
+struct writer_arg {
+    struct oracle *o;
+    unsigned part;
+};
+
+static struct slice numbered_batch(unsigned part, int number, int n_records, size_t bytes)
+{
+    struct batch_builder *b = batch_builder_new(CODEC_NONE, 1 << 20);
+    char *value = sl_alloc(1, bytes + 32);
+    memset(value, 'a' + number % 26, bytes + 31);
+    (void)snprintf(value, 32, "part %u append %d", part, number);
+    for (int i = 0; i < n_records; i++) {
+        struct new_record r = {.timestamp_ms = 1000 + number, .value = slice_of(value, bytes + 32)};
+        SL_ASSERT(batch_builder_add(b, &r) == SL_OK);
+    }
+    struct slice batch;
+    SL_ASSERT(batch_builder_finish(b, &batch_producer_none, &batch) == SL_OK);
+    sl_free(value);
+    batch_builder_free(b);
+    return batch;
+}
+
+static size_t batch_size(struct rng *rng)
+{
+    uint64_t kind = rng_below(rng, 20);
+    return kind == 0 ? 300000 : kind < 4 ? 20000 : 50 + rng_below(rng, 500); /* direct path, too */
+}
+
+static void append_some(void *arg)
+{
+    const struct writer_arg *a = arg;
+    struct oracle *o = a->o;
+    struct oracle_part *op = &o->parts[a->part];
+    struct rng_seeded rng;
+    rng_seeded_init(&rng, o->seed * 8 + a->part);
+    struct log_part *p = open_part(o->w, a->part + 1, o->cfg);
+    for (int i = 0; i < APPENDS; i++) {
+        int n = 1 + (int)rng_below(&rng.rng, 3);
+        struct slice batch = numbered_batch(a->part, i, n, batch_size(&rng.rng));
+        enum log_durability level = rng_below(&rng.rng, 3) == 0 ? LOG_BUFFERED : LOG_DURABLE;
+        op->crc[i] = get_be32(batch.data + BATCH_CRC);
+        struct call c = {0};
+        append_start(o->w, &c, p, batch, level);
+        if (append_finish(&c) != SL_OK) { /* a fault: its outcome does not matter */
+            sim_sleep_ns(400000000);
+            continue;
+        }
+        op->base[i] = c.append.base_offset;
+        if (level == LOG_DURABLE)
+            op->durable_next = c.append.base_offset + n;
+        op->buffered_next = c.append.base_offset + n;
+        op->seen_hw = state_of(o->w, p).high_watermark;
+        if (rng_below(&rng.rng, 6) == 0)
+            sim_sleep_ns((int64_t)rng_below(&rng.rng, 300) * 1000000);
+    }
+}
+
+static struct world *world_on(struct simfs *fs)
+{
+    struct world *w =
+        new_world_on(simfs_vfs(fs), "/data", sim_clock(sim_current()), sim_rng(sim_current()));
+    w->cfg.journal_file_bytes = 512 << 10;
+    w->cfg.journal_files_max = 4;
+    w->cfg.checkpoint_ms = 200;
+    w->cfg.open_files_max = 3;
+    return w;
+}
+
+static void run(struct crash_test *t, struct simfs *fs)
+{
+    struct oracle *o = t->user;
+    struct thread *threads[PARTS];
+    struct writer_arg args[PARTS];
+    SL_ASSERT(vfs_ensure_dir(simfs_vfs(fs), "/data") == SL_OK);
+    o->w = world_on(fs);
+    open_world(o->w);
+    make_topic(o->w, PARTS);
+    struct rng_seeded rng;
+    rng_seeded_init(&rng, o->seed);
+    const struct simfs_fault fault = {.calls = o->failing_calls,
+                                      .n = 1 + rng_below(&rng.rng, 40),
+                                      .more = rng_below(&rng.rng, 3),
+                                      .err = SL_EIO,
+                                      .path_part = ".log"};
+    if (o->failing_calls)
+        simfs_set_fault(fs, &fault);
+    for (unsigned i = 0; i < PARTS; i++) {
+        args[i] = (struct writer_arg){o, i};
+        SL_ASSERT(thread_start("appender", append_some, &args[i], &threads[i]) == SL_OK);
+    }
+    for (unsigned i = 0; i < PARTS; i++)
+        thread_join(threads[i]);
+    SL_ASSERT(close_world(o->w) == SL_OK);
+    free_world(o->w);
+}
+
+static void start(struct crash_test *t, struct rng *rng)
+{
+    struct oracle *o = t->user;
+    *o = (struct oracle){
+        .cfg = test_topic_cfg, .seed = rng_u64(rng), .failing_calls = o->failing_calls};
+    o->cfg.segment_bytes = 100000;
+    for (unsigned i = 0; i < PARTS; i++)
+        for (int k = 0; k < APPENDS; k++)
+            o->parts[i].base[k] = -1;
+}
+
+/* ---- recovery ------------------------------------------------------------------------------- */
+
+/* Below `fixed` nothing may have changed; above, a lost batch may have made room for another. */
+static const char *compare_batches(struct oracle_part *op, unsigned part, struct slice data,
+                                   int64_t fixed, int64_t *next)
+{
+    for (size_t pos = 0; pos < data.len;) {
+        struct batch_info info;
+        if (batch_peek(slice_sub(data, pos, data.len - pos), &info) != SL_OK)
+            return "a read gave half a batch";
+        if (info.base_offset != *next)
+            return crash_problem("part %u: offset %lld follows %lld", part,
+                                 (long long)info.base_offset, (long long)*next);
+        for (int i = 0; i < APPENDS; i++)
+            if (op->base[i] == info.base_offset && info.base_offset < fixed &&
+                op->crc[i] != info.crc)
+                return crash_problem("part %u: another batch at offset %lld", part,
+                                     (long long)info.base_offset);
+        *next = batch_last_offset(&info) + 1;
+        pos += info.bytes;
+    }
+    return NULL;
+}
+
+static const char *check_part(struct oracle *o, struct world *w, unsigned part,
+                              enum simfs_crash crash)
+{
+    struct oracle_part *op = &o->parts[part];
+    struct log_part *p = open_part(w, part + 1, o->cfg);
+    int64_t hw = state_of(w, p).high_watermark;
+    int64_t needed = SL_MAX(op->durable_next, op->seen_hw);
+    if (crash == SIMFS_KILL)
+        needed = SL_MAX(needed, op->buffered_next);
+    if (hw < needed)
+        return crash_problem("part %u: high watermark %lld, acknowledged %lld", part, (long long)hw,
+                             (long long)needed);
+    for (int64_t next = 0; next < hw;) {
+        struct call c = {0};
+        sl_err err = read_at(w, &c, p, next, 1 << 20);
+        if (err != SL_OK || c.read.data.len == 0)
+            return crash_problem("part %u: read at %lld of %lld: %s", part, (long long)next,
+                                 (long long)hw, sl_err_name(err));
+        const char *problem = compare_batches(op, part, c.read.data, needed, &next);
+        slice_unref(&c.read.data);
+        if (problem)
+            return problem;
+    }
+    struct call c = {0};
+    append_start(w, &c, p, test_batch(CODEC_NONE, 1, 10), LOG_DURABLE);
+    sl_err err = append_finish(&c);
+    if (err != SL_OK || c.append.base_offset != hw)
+        return crash_problem("part %u: append behind recovery: %s at %lld, expected %lld", part,
+                             sl_err_name(err), (long long)c.append.base_offset, (long long)hw);
+    return NULL;
+}
+
+static const char *check(struct crash_test *t, struct simfs *image, enum simfs_crash crash)
+{
+    struct oracle *o = t->user;
+    if (vfs_ensure_dir(simfs_vfs(image), "/data") != SL_OK)
+        return "no directory";
+    struct world *w = world_on(image);
+    sl_err err = try_open(w);
+    if (err != SL_OK)
+        return crash_problem("open: %s", sl_err_name(err));
+    const char *problem = NULL;
+    for (unsigned i = 0; i < PARTS && !problem; i++)
+        if (o->parts[i].buffered_next > 0)
+            problem = check_part(o, w, i, crash);
+    err = close_world(w);
+    free_world(w);
+    return problem ? problem : err != SL_OK ? crash_problem("close: %s", sl_err_name(err)) : NULL;
+}
+
+static void D1_acknowledged_batches_survive_any_crash(void **state)
+{
+    struct oracle o = {0};
+    struct crash_test t = {.name = "D1 storage",
+                           .states = 2000,
+                           .one_in = 10,
+                           .depth_max = 1,
+                           .run = run,
+                           .check = check,
+                           .start = start,
+                           .user = &o};
+    crash_test(&t);
+}
+
+static void D8_also_when_it_crashes_again_while_it_recovers(void **state)
+{
+    struct oracle o = {0};
+    struct crash_test t = {.name = "D8 storage",
+                           .states = 1000,
+                           .one_in = 20,
+                           .depth_max = 3,
+                           .run = run,
+                           .check = check,
+                           .start = start,
+                           .user = &o};
+    crash_test(&t);
+}
+
+static void with_fault(unsigned calls, const char *name)
+{
+    struct oracle o = {.failing_calls = calls};
+    struct crash_test t = {.name = name,
+                           .states = 1000,
+                           .one_in = 15,
+                           .depth_max = 2,
+                           .run = run,
+                           .check = check,
+                           .start = start,
+                           .user = &o};
+    crash_test(&t);
+}
+
+static void D7_a_failed_sync_of_a_segment_loses_nothing_acknowledged(void **state)
+{
+    with_fault(SIMFS_SYNC, "D7 sync");
+}
+
+static void D5_a_failed_write_of_a_segment_loses_nothing_acknowledged(void **state)
+{
+    with_fault(SIMFS_WRITE, "D5 write");
+}
+
+static void D5_a_segment_that_cannot_be_made_or_cut_loses_nothing_acknowledged(void **state)
+{
+    with_fault(SIMFS_OPEN | SIMFS_TRUNCATE | SIMFS_WRITE, "D5 open");
+}
+
+int main(void)
+{
+    if (!getenv("CRASH_LOG")) /* thousands of recoveries */
+        log_configure(2, LOG_LEVEL_ERROR + 1, LOG_FORMAT_AUTO);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(D1_acknowledged_batches_survive_any_crash),
+        cmocka_unit_test(D8_also_when_it_crashes_again_while_it_recovers),
+        cmocka_unit_test(D7_a_failed_sync_of_a_segment_loses_nothing_acknowledged),
+        cmocka_unit_test(D5_a_failed_write_of_a_segment_loses_nothing_acknowledged),
+        cmocka_unit_test(D5_a_segment_that_cannot_be_made_or_cut_loses_nothing_acknowledged),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
