@@ -17,6 +17,7 @@ struct checkpoint {
     /* under the lock */
     bool requested, final, snapshot_ready;
     struct list rescues;
+    bool retrying; /* those in the list failed before: they wait for a tick */
     /* core loop, then the thread while snapshot_ready */
     struct snapshot snapshot;
     struct list taking; /* partitions not yet in the snapshot */
@@ -89,11 +90,24 @@ static void on_finished_last(struct task *t)
     end_round(SL_CONTAINER_OF(t, struct checkpoint, finished_last), true);
 }
 
+static void snapshot_is_ready(struct checkpoint *c)
+{
+    mutex_lock(c->mutex);
+    c->snapshot_ready = true;
+    cond_signal(c->wake);
+    mutex_unlock(c->mutex);
+}
+
 /* A slice per turn: later partitions may be ahead of the LSN, which recovery allows. */
 static void on_begin(struct task *t)
 {
     struct checkpoint *c = SL_CONTAINER_OF(t, struct checkpoint, begin);
     struct local_engine *e = c->engine;
+    if (c->snapshot.lsn == 0 && e->unrescued > 0) { /* the journal has what no file has */
+        c->snapshot.err = SL_EIO;
+        snapshot_is_ready(c);
+        return;
+    }
     if (c->snapshot.lsn == 0) {
         c->snapshot.lsn = e->completed_lsn;
         e->direct_bytes = 0;
@@ -106,10 +120,7 @@ static void on_begin(struct task *t)
         loop_post(e->env.loop, &c->begin);
         return;
     }
-    mutex_lock(c->mutex);
-    c->snapshot_ready = true;
-    cond_signal(c->wake);
-    mutex_unlock(c->mutex);
+    snapshot_is_ready(c);
 }
 
 uint64_t checkpoint__lsn(const struct checkpoint *c)
@@ -143,7 +154,8 @@ static void one_checkpoint(struct checkpoint *c, bool final)
         cond_wait(c->wake, c->mutex);
     c->snapshot_ready = false;
     mutex_unlock(c->mutex);
-    c->snapshot.err = save(c);
+    if (c->snapshot.err == SL_OK)
+        c->snapshot.err = save(c);
     if (final && c->snapshot.err == SL_OK)
         c->snapshot.err = current__write(&c->engine->current, c->snapshot.lsn, true);
     if (c->snapshot.err != SL_OK)
@@ -169,18 +181,27 @@ static void housekeeping(struct checkpoint *c)
     if (err != SL_EEND && log_rate_limited("journal.grow_failed"))
         LOG_WARN("journal.grow_failed", "no further journal file could be made", F_ERR(err));
     space__tick(e);
+    struct list again;
+    list_init(&again);
     struct rescue *r;
     while ((r = next_rescue(c))) {
         rescue__run(e, r, e->current.older_lsn);
-        loop_post(e->env.loop, &r->finished);
+        if (r->err != SL_OK && r->err != SL_EUNKNOWN_OUTCOME && !atomic_load(&e->stopping))
+            list_push_back(&again, &r->node); /* at the next tick */
+        else
+            loop_post(e->env.loop, &r->finished);
     }
+    mutex_lock(c->mutex);
+    c->retrying = !list_empty(&again);
+    list_splice(&c->rescues, &again);
+    mutex_unlock(c->mutex);
 }
 
 /* True when a checkpoint is due; false after a tick. */
 static bool wait_for_work(struct checkpoint *c, bool *ret_final)
 {
     mutex_lock(c->mutex);
-    if (!c->requested && list_empty(&c->rescues))
+    if (!c->requested && (list_empty(&c->rescues) || c->retrying))
         (void)cond_wait_for(c->wake, c->mutex, TICK_MS);
     int64_t now_ms = clock_monotonic_ms(c->engine->env.clock);
     bool due = c->requested || now_ms - c->last_ms >= c->engine->cfg.checkpoint_ms;
@@ -231,6 +252,7 @@ void checkpoint__submit_rescue(struct checkpoint *c, struct rescue *r)
 {
     mutex_lock(c->mutex);
     list_push_back(&c->rescues, &r->node);
+    c->retrying = false;
     cond_signal(c->wake);
     mutex_unlock(c->mutex);
 }

@@ -38,6 +38,8 @@ struct rescue {
     struct snapshot rows;    /* of the one partition */
     int64_t from, to;        /* offsets to copy */
     uint64_t fresh_bytes;
+    unsigned tries;
+    bool old_aside; /* the old file has been renamed */
     sl_err err;
 };
 

@@ -36,6 +36,8 @@ void engine__forget_part(struct local_engine *e, struct log_part *p)
     (void)map_remove(e->parts, &p->id.pid, sizeof p->id.pid);
     list_remove(&p->topic_node);
     list_remove(&p->dirty_node);
+    if (p->to_rescue)
+        e->unrescued--;
     segment__unref(SL_TAKE(p->to_rescue));
     part__wake(p);
     part__shift_segments(p, p->n_segments);
@@ -297,6 +299,7 @@ static void close_engine(struct log_engine *base, struct log_done *d)
     struct local_engine *e = engine__of(base);
     SL_ASSERT(!e->closing);
     e->closing = d;
+    atomic_store(&e->stopping, true);
     retention__pause(e->retention);
     arm_turn_end(e); /* looks at it at the end of this turn, never inside of this call */
 }

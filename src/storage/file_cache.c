@@ -237,6 +237,14 @@ void file_cache__forget(struct file_cache *c, struct cached_file *f)
     mutex_unlock(c->mutex);
 }
 
+void file_cache__renew(struct file_cache *c, struct cached_file *f, int64_t next_offset)
+{
+    file_cache__forget(c, f);
+    mutex_lock(c->mutex);
+    *f = (struct cached_file){.written_next = next_offset, .synced_next = next_offset};
+    mutex_unlock(c->mutex);
+}
+
 size_t file_cache__open_count(struct file_cache *c)
 {
     mutex_lock(c->mutex);

@@ -51,6 +51,8 @@ void file_cache__set_synced(struct file_cache *c, struct cached_file *f, uint64_
                             int64_t next_offset);
 /* Closes the handle: the file is gone or never used again. Not while it is pinned. */
 void file_cache__forget(struct file_cache *c, struct cached_file *f);
+/* Forgets, and forgets that it was fenced: another file will have its name. */
+void file_cache__renew(struct file_cache *c, struct cached_file *f, int64_t next_offset);
 size_t file_cache__open_count(struct file_cache *c);
 
 #endif

@@ -180,10 +180,12 @@ struct local_engine {
     struct log_engine_counters counters;
     uint32_t inflight;
     struct log_done *closing;
-    bool finishing; /* the last checkpoint is under way */
-    bool dead;      /* journal or metastore lost */
+    bool finishing;     /* the last checkpoint is under way */
+    uint32_t unrescued; /* fenced segments: until their bytes moved, no checkpoint may pass them */
+    bool dead;          /* journal or metastore lost */
     /* any thread */
     atomic_bool refusing; /* disk full */
+    atomic_bool stopping; /* closing: nothing is tried again */
     atomic_uint_fast64_t syncs, sync_ns, fenced_files;
 };
 

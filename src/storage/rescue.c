@@ -18,6 +18,7 @@ void checkpoint__rescue(struct checkpoint *c, struct segment *s)
     s->state = SEGMENT_FENCED;
     s->sealed_mono_ms = loop_now_ms(p->engine->env.loop);
     p->read_only = true;
+    p->engine->unrescued++;
     p->to_rescue = segment__ref(s);
     if (p->inflight == 0)
         checkpoint__start_rescue(c, p);
@@ -91,6 +92,12 @@ static sl_err fill_fresh(struct local_engine *e, struct rescue *r, uint64_t from
     struct copy c = {.r = r, .next = r->from};
     const struct journal_visitor visitor = {.arg = &c, .record = copy_record};
     struct journal_replay result;
+    if (r->tries++ > 0) { /* only copies were in it, and a failed sync is not tried again */
+        file_cache__renew(e->files, &r->fresh->file, r->from);
+        sl_err gone = vfs_unlink(e->env.vfs, path);
+        if (gone != SL_OK && gone != SL_ENOTFOUND)
+            return gone;
+    }
     SL_TRY(file_cache__pin(e->files, &r->fresh->file, path, VFS_WRITE | VFS_CREATE, &c.file));
     sl_err err = vfs_truncate(c.file, 0);
     if (err == SL_OK)
@@ -139,8 +146,10 @@ static sl_err commit(struct local_engine *e, struct rescue *r)
 void rescue__run(struct local_engine *e, struct rescue *r, uint64_t from_lsn)
 {
     r->err = SL_OK;
-    if (r->fresh->base_offset == r->segment->base_offset)
+    if (r->fresh->base_offset == r->segment->base_offset && !r->old_aside) {
         r->err = set_old_aside(e, r->segment);
+        r->old_aside = r->err == SL_OK;
+    }
     if (r->err == SL_OK)
         r->err = fill_fresh(e, r, from_lsn);
     if (r->err == SL_OK)
@@ -187,6 +196,8 @@ void rescue__finished(struct task *t)
         r->rows.segments[i].segment->row_saving = false;
     p->saving = false;
     part__mark_dirty(p);
+    if (r->err == SL_OK || atomic_load(&p->dropped))
+        e->unrescued--;
     if (r->err == SL_OK && !atomic_load(&p->dropped))
         go_on(r);
     else if (r->err != SL_OK)
