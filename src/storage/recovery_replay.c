@@ -32,12 +32,20 @@ static sl_err write_payload(struct recovery *r, struct segment *s, const struct 
     return err;
 }
 
+/* Retention took the segment, with all in it. Offsets below the log start in a segment that stays
+ * are written like all others: readers walk over them. */
+static bool is_deleted(const struct log_part *p, const struct journal_record *rec, int64_t end)
+{
+    return end <= p->log_start && p->n_segments > 0 &&
+           p->segments[0]->base_offset > (int64_t)rec->seg_base;
+}
+
 static sl_err replay_data(struct recovery *r, struct rec_part *rp, const struct journal_record *rec,
                           const uint8_t *payload)
 {
     int64_t end = payload_end(rec, payload);
     int64_t base = (int64_t)rec->base_offset;
-    if (end <= base || base < rp->row_next || end <= rp->part->log_start) {
+    if (end <= base || base < rp->row_next || is_deleted(rp->part, rec, end)) {
         r->skipped++;
         return SL_OK;
     }

@@ -274,10 +274,15 @@ static int64_t note_holes(struct log_part *p)
     return end;
 }
 
-static bool needs_scan(const struct segment *s, bool is_last)
+/* A segment is sealed when the next one is planned: a checkpoint may save its row while its last
+ * bytes are still on their way, so a sealed one counts as whole only when its neighbour continues
+ * it. */
+static bool needs_scan(const struct segment *s, const struct segment *next)
 {
-    return s->state == SEGMENT_ACTIVE || (is_last && s->state == SEGMENT_SEALED) ||
-           (s->row_dirty && s->state != SEGMENT_FENCED);
+    if (s->state == SEGMENT_FENCED)
+        return false;
+    return s->state == SEGMENT_ACTIVE || s->row_dirty || !next ||
+           next->base_offset > s->next_offset;
 }
 
 sl_err recovery__scan(struct recovery *r, struct rec_part *rp)
@@ -288,7 +293,7 @@ sl_err recovery__scan(struct recovery *r, struct rec_part *rp)
     bool cut = false;
     for (uint32_t i = 0; i < p->n_segments; i++) {
         struct segment *s = p->segments[i];
-        if (needs_scan(s, i + 1 == p->n_segments))
+        if (needs_scan(s, i + 1 < p->n_segments ? p->segments[i + 1] : NULL))
             SL_TRY(scan_segment(r, rp, s, &cut));
         if (i + 1 < p->n_segments && s->state == SEGMENT_ACTIVE)
             s->state = SEGMENT_SEALED;

@@ -98,6 +98,8 @@ static sl_err create_segment(struct local_engine *e, struct segment *s)
 {
     bool is_roll = s->after != NULL;
     if (is_roll) {
+        /* Its name, too: the new file must not be found without the old one. */
+        SL_TRY(segment__sync_name(s->after));
         SL_TRY(file_cache__sync(e->files, &s->after->file));
         segment__unref(SL_TAKE(s->after));
     }

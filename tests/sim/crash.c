@@ -1,8 +1,11 @@
 #include "sim/crash.h"
 
+#include "base/log.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -33,7 +36,7 @@ const char *crash_problem(const char *format, ...)
 
 static uint64_t env_number(const char *name, uint64_t otherwise)
 {
-    const char *text = getenv(name);
+    const char *text = getenv(name); /* NOLINT(concurrency-mt-unsafe): there is one thread */
     return text && *text ? strtoull(text, NULL, 10) : otherwise;
 }
 
@@ -108,6 +111,9 @@ void crash_test(struct crash_test *t)
 {
     uint64_t states = env_number("CRASH_STATES", SLOW ? t->states / 10 : t->states), runs = 0;
     t->seed = env_number("CRASH_SEED", 1);
+    enum { NO_LEVEL = LOG_LEVEL_ERROR + 1 };
+    log_configure(STDERR_FILENO, env_number("CRASH_LOG", 0) ? LOG_LEVEL_DEBUG : NO_LEVEL,
+                  LOG_FORMAT_PRETTY);
     t->done = 0;
     t->depth = 0;
     t->problem = NULL;

@@ -3,7 +3,7 @@
  * acknowledged. Crashes during that recovery are tried, too (D8).
  *
  * CRASH_STATES=n asks for another number of states, CRASH_SEED=n for the runs from that seed on.
- * A failure prints the seed that repeats it. */
+ * A failure prints the seed that repeats it; CRASH_LOG=1 shows what the program logs. */
 #ifndef SLUICE_SIM_CRASH_H
 #define SLUICE_SIM_CRASH_H
 

@@ -193,6 +193,7 @@ bool sim__wait(struct list *waiters, int64_t wake_ns, const char *what)
     struct thread *t = s->running;
     count_step(s, what, 1);
     t->ready = t->timed_out = false;
+    t->waits_for = what;
     t->wake_ns = wake_ns;
     if (waiters)
         list_push_back(waiters, &t->wait_node);
@@ -295,7 +296,7 @@ static void print_waiting(const struct sim *s)
     LIST_FOREACH (node, &s->threads) {
         const struct thread *t = SL_CONTAINER_OF(node, struct thread, node);
         if (!t->ended)
-            (void)fprintf(stderr, "sim: thread %s waits forever\n", t->name);
+            (void)fprintf(stderr, "sim: thread %s waits forever: %s\n", t->name, t->waits_for);
     }
 }
 

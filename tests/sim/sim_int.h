@@ -17,6 +17,7 @@ struct thread {
     void (*run)(void *arg);
     void *arg;
     char name[16];
+    const char *waits_for; /* static text */
     uint64_t number;
     int64_t wake_ns; /* when a waiting one goes on all the same */
     struct list joiners;

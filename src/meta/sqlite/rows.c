@@ -126,7 +126,6 @@ static sl_err put_log_start(struct sqlite_meta *m, const struct meta_log_state *
     sl_err err = get_log_state(m, &row, fault);
     if (err == SL_OK) {
         row.log_start = s->log_start;
-        row.next_offset = SL_MAX(row.next_offset, s->log_start);
         err = put_log_state(m, &row, fault);
     }
     slice_unref(&row.producers);
