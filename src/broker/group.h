@@ -195,25 +195,4 @@ struct broker_offset_delete {
 };
 void broker_offset_delete_init(struct broker_offset_delete *d);
 
-/* ---- for the metrics page ------------------------------------------------------------------- */
-
-struct group_lag {
-    struct slice group, topic;
-    struct uuid org;
-    enum group_life life;
-    uint32_t members, partitions; /* partitions: with a committed offset */
-    int64_t lag_records;          /* high watermark - committed, over those partitions */
-};
-
-/* Calls row() for every (group, topic) with committed offsets until it returns false. On the core
- * loop; the slices live during the call. */
-void broker_group_lags(struct broker *b, bool (*row)(void *arg, const struct group_lag *lag),
-                       void *arg);
-struct group_counts {
-    uint64_t groups, members, offsets, rebalances, expired_members, expired_offsets;
-    uint64_t by_life[GROUP_DEAD + 1];
-    uint64_t bytes; /* metadata and assignments held */
-};
-void broker_group_counts(struct broker *b, struct group_counts *ret); /* core loop */
-
 #endif

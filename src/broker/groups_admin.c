@@ -1,4 +1,4 @@
-/* DescribeGroups, ListGroups, DeleteGroups, and what the metrics page shows. */
+/* DescribeGroups, ListGroups, DeleteGroups. */
 #include "broker/groups_int.h"
 
 static struct group *group_of(struct group_call *c)
@@ -159,69 +159,4 @@ static void run_delete(struct broker_call *call)
 void broker_group_delete_init(struct broker_group_delete *d)
 {
     d->head.call.run = run_delete;
-}
-
-/* ---- metrics
- * -------------------------------------------------------------------------------------------- */
-
-static int64_t topic_lag(struct broker *b, struct topic *topic, const struct offset_topic *o)
-{
-    int64_t lag = 0;
-    for (uint32_t k = 0; k < o->n; k++) {
-        struct partition *p = broker__partition(topic, o->items[k].partition);
-        struct log_part_state state;
-        if (!p)
-            continue;
-        log_part_state(b->env.log, p->log, &state);
-        int64_t from = SL_MAX(o->items[k].offset, state.log_start);
-        lag += SL_MAX(state.high_watermark - from, 0);
-    }
-    return lag;
-}
-
-static bool report_topic(struct broker *b, const struct group *g, const struct offset_topic *o,
-                         bool (*row)(void *arg, const struct group_lag *lag), void *arg)
-{
-    struct topic *topic = broker__topic_by_id(b, &o->topic_id);
-    if (!topic)
-        return true;
-    struct group_lag lag = {
-        .group = slice_of(g->name, g->name_len),
-        .topic = slice_str(topic->name),
-        .org = g->org,
-        .life = g->life,
-        .members = g->members.n,
-        .partitions = o->n,
-        .lag_records = topic_lag(b, topic, o),
-    };
-    return row(arg, &lag);
-}
-
-void broker_group_lags(struct broker *b, bool (*row)(void *arg, const struct group_lag *lag),
-                       void *arg)
-{
-    LIST_FOREACH (node, &b->groups->all) {
-        const struct group *g = SL_CONTAINER_OF(node, struct group, node);
-        for (uint32_t i = 0; i < g->offsets.n; i++)
-            if (!report_topic(b, g, g->offsets.topics[i], row, arg))
-                return;
-    }
-}
-
-void broker_group_counts(struct broker *b, struct group_counts *ret)
-{
-    const struct group_state *gs = b->groups;
-    *ret = (struct group_counts){
-        .groups = map_count(gs->by_name),
-        .offsets = gs->n_offsets,
-        .rebalances = gs->host.rebalances,
-        .expired_members = gs->host.expired_members,
-        .expired_offsets = gs->host.expired_offsets,
-        .bytes = gs->host.bytes,
-    };
-    LIST_FOREACH (node, &gs->all) {
-        const struct group *g = SL_CONTAINER_OF(node, struct group, node);
-        ret->members += g->members.n;
-        ret->by_life[g->life]++;
-    }
 }

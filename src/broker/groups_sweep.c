@@ -98,8 +98,8 @@ static void sweep_group(struct group_state *gs, struct group *g)
         (void)delete_expired(gs, g, n); /* no memory now: the next round */
     else if (n && !empty)
         (void)delete_expired(gs, g, n);
-    else if (n || (empty && !g->offsets.count))
-        (void)groups__delete(gs, g, NULL);
+    else if ((n || (empty && !g->offsets.count)) && groups__delete(gs, g, NULL) == SL_OK)
+        gs->host.expired_offsets += n;
 }
 
 static void on_sweep(struct timer *timer)
