@@ -58,6 +58,8 @@ static const char *advice(int16_t code)
 
 int ctl_refused(const struct ctl *c, const char *what, int16_t code, struct slice message)
 {
+    if (message.len && message.data[message.len - 1] == '.')
+        message.len--;
     return ctl_fail(c, "%s: %s%s%.*s%s", what, kafka_error_name(code), message.len ? ": " : "",
                     (int)message.len, message.len ? (const char *)message.data : "", advice(code));
 }

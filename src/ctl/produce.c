@@ -1,5 +1,6 @@
 #include "base/buf.h"
 #include "base/clock.h"
+#include "client/partitioner.h"
 #include "ctl/lookup.h"
 #include "ctl/output.h"
 #include "kafka_codec/errors.h"
@@ -38,30 +39,11 @@ struct sender {
 /* ---- partitions
  * --------------------------------------------------------------------------------------- */
 
-/* murmur2 as Kafka's clients choose partitions by, so keys meet their neighbours. */
-static uint32_t murmur2(struct slice key)
-{
-    enum { M = 0x5bd1e995, SEED = (int)0x9747b28c };
-    uint32_t h = (uint32_t)SEED ^ (uint32_t)key.len;
-    size_t i = 0;
-    for (; i + 4 <= key.len; i += 4) {
-        uint32_t k = get_le32(key.data + i) * M;
-        h = h * M ^ (k ^ k >> 24) * M;
-    }
-    for (size_t left = key.len - i; left > 0; left--) {
-        h ^= (uint32_t)key.data[i + left - 1] << (8 * (left - 1));
-        if (left == 1)
-            h *= M;
-    }
-    h = (h ^ h >> 13) * M;
-    return h ^ h >> 15;
-}
-
 static size_t choose_partition(struct sender *s, struct slice key)
 {
     if (s->n_partitions == 1 || !key.data)
         return s->next;
-    return (murmur2(key) & INT32_MAX) % s->n_partitions;
+    return partitioner_choose(key, (uint32_t)s->n_partitions);
 }
 
 /* ---- sending

@@ -80,7 +80,8 @@ static void print(const struct ctl *c, const json_t *brokers, const struct total
     printf("Groups      %lld, %lld of them with members\n", (long long)t->groups,
            (long long)t->groups_with_members);
     if (t->has_sizes)
-        printf("Log         %s, %s free on the disk\n", size, left);
+        printf("Log         %s%s%s%s\n", size, t->free_bytes ? ", " : "", t->free_bytes ? left : "",
+               t->free_bytes ? " free on the disk" : "");
 }
 
 int ctl_status(struct ctl *c)
