@@ -3,8 +3,7 @@
 #include "base/alloc.h"
 #include "broker/fetch_int.h"
 
-/* A response holds at most this much beyond its first batch: what one slow reader can pin (K09). */
-enum { RESPONSE_BYTES_MAX = 8 << 20 };
+enum { LOOKS_A_TURN = 200 }; /* partitions looked at before others have their turn on the loop */
 
 static void evaluate(struct fetch_run *run);
 static void evaluate_todo(struct fetch_run *run);
@@ -156,11 +155,18 @@ static void cancel_fetch(struct broker_call *c)
 /* ---- looking
  * ---------------------------------------------------------------------------------------- */
 
+/* What this response may hold beyond its first batch: the client's wish within the broker's limits,
+ * the last of which shrinks while slow readers hold data (K09). */
+static uint64_t response_bytes_max(const struct fetch_run *run)
+{
+    const struct broker *b = run->f->call.broker;
+    uint64_t max = SL_MIN((uint64_t)SL_MAX(run->f->max_bytes, 0), (uint64_t)b->cfg.fetch_bytes_max);
+    return SL_MIN(max, fetch__memory_share(b->fetch->memory));
+}
+
 static uint64_t room_left(const struct fetch_run *run)
 {
-    uint64_t max = SL_MIN((uint64_t)SL_MAX(run->f->max_bytes, 0), (uint64_t)RESPONSE_BYTES_MAX);
-    max = SL_MIN(max, (uint64_t)run->f->call.broker->cfg.fetch_bytes_max);
-    return max > run->collected ? max - run->collected : 0;
+    return run->bytes_max > run->collected ? run->bytes_max - run->collected : 0;
 }
 
 /* Answered: with data, with an error, or because a session's client knows something else. */
@@ -195,6 +201,7 @@ static void read_ended(struct fetch_run *run, struct fetch_entry *e, sl_err err)
     e->data = run->read.data;
     run->read.data = (struct slice){0};
     run->collected += e->data.len;
+    fetch__memory_charge(run->f->call.broker->fetch->memory, e->data);
     if (err != SL_OK || e->data.len)
         tell(run, e);
     else
@@ -275,9 +282,22 @@ static bool may_go_on(const struct fetch_run *run)
     return run->is_full || run->collected == 0 || room_left(run) > 0;
 }
 
+static void go_on_looking(struct task *t)
+{
+    struct fetch_run *run = SL_CONTAINER_OF(t, struct fetch_run, again);
+    run->stage = FETCH_EVALUATING;
+    evaluate_todo(run);
+}
+
 static void evaluate_todo(struct fetch_run *run)
 {
-    while (!list_empty(&run->todo) && may_go_on(run)) {
+    for (int looks = 0; !list_empty(&run->todo) && may_go_on(run); looks++) {
+        if (looks == LOOKS_A_TURN) {
+            run->stage = FETCH_READING;
+            run->again.run = go_on_looking;
+            loop_post(run->timer.loop, &run->again);
+            return;
+        }
         struct list *node = list_pop_front(&run->todo);
         if (look_at(run, SL_CONTAINER_OF(node, struct fetch_entry, node)) == SL_PENDING)
             return;
@@ -298,6 +318,7 @@ static void evaluate(struct fetch_run *run)
     SL_ASSERT(list_empty(&run->told));
     run->stage = FETCH_EVALUATING;
     run->collected = 0;
+    run->bytes_max = response_bytes_max(run);
     list_splice(&run->todo, &run->set->ready);
     evaluate_todo(run);
 }
@@ -348,6 +369,7 @@ sl_err fetch__open(struct broker *b)
     struct fetch_state *s = sl_new(struct fetch_state);
     s->broker = b;
     s->wake.run = wake_sets;
+    s->memory = fetch__memory_new();
     list_init(&s->sets);
     list_init(&s->runs);
     list_init(&s->woken);
@@ -375,6 +397,7 @@ void fetch__free(struct broker *b)
         return;
     SL_ASSERT(list_empty(&s->runs));
     fetch__sessions_close(s);
+    fetch__memory_unref(s->memory);
     sl_free(s);
     b->fetch = NULL;
 }

@@ -1,5 +1,5 @@
 /* Inside of fetch, shared by fetch*.c only. Owners: fetch.c (run, state), fetch_set.c (set, entry),
- * fetch_session.c (session), fetch_results.c.
+ * fetch_session.c (session), fetch_memory.c (memory).
  *
  * A set is what one fetch looks at: the partitions of a request, or of a session. An entry of it is
  * in the `ready` list when it has to be looked at (the request named it, it had more data than
@@ -11,6 +11,7 @@
 #include "broker/broker_int.h"
 #include "broker/fetch.h"
 
+struct fetch_memory;
 struct fetch_set;
 
 struct fetch_entry {
@@ -68,11 +69,14 @@ struct fetch_run {
     struct timer timer;
     struct log_read read;
     struct fetch_entry *reading;
+    uint64_t bytes_max; /* of the response, beyond its first batch */
+    struct task again;  /* goes on looking in the next turn */
 };
 
 struct fetch_state {
     struct broker *broker;
     struct list sets, runs;
+    struct fetch_memory *memory;
     struct map *sessions; /* by id */
     struct list lru;      /* of sessions, least recently used first */
     struct list woken;    /* sets whose parked run has something to look at */
@@ -104,6 +108,15 @@ sl_err fetch__session_begin(struct fetch_run *run) SL_CHECKED;
 /* Every entry of a session is passed to fn. */
 void fetch__session_each(struct fetch_session *session,
                          void (*fn)(struct fetch_entry *e, void *arg), void *arg);
+
+/* fetch_memory.c */
+struct fetch_memory *fetch__memory_new(void);
+void fetch__memory_unref(struct fetch_memory *m);
+/* Counts the block of a read, which nobody else has, until it is freed. */
+void fetch__memory_charge(struct fetch_memory *m, struct slice data);
+size_t fetch__memory_used(const struct fetch_memory *m);
+/* What one more response may take. */
+uint64_t fetch__memory_share(const struct fetch_memory *m);
 
 /* fetch_results.c: moves what the run found into its answer. */
 void fetch__results_build(struct fetch_run *run);

@@ -281,6 +281,31 @@ static void slow_reads_are_waited_for_one_after_the_other(struct core *c)
     drop(f);
 }
 
+static void a_fetch_of_many_partitions_gives_way_to_others(struct core *c)
+{
+    enum { MANY = 500 };
+    struct broker_fetch_part *parts = sl_new_array(struct broker_fetch_part, MANY);
+    struct fetched *f = fetch_new(c, 1);
+    append(c, 3, 1, 10);
+    for (int i = 0; i < MANY; i++) {
+        parts[i] = f->parts[0];
+        parts[i].index = i % TEST_PARTITIONS;
+        parts[i].offset = i % TEST_PARTITIONS == 3 ? 1 : 0;
+    }
+    parts[MANY - 1].index = 3;
+    parts[MANY - 1].offset = 0;
+    f->f.parts = parts;
+    f->f.n_parts = MANY;
+    fetch_submit(c, f);
+    assert_false(f->finished);
+    core_run(c, 1);
+    assert_true(f->finished);
+    assert_int_equal(MANY, f->f.results->n);
+    assert_int_equal(1, count_batches(f->f.results->items[MANY - 1].records));
+    drop(f);
+    sl_free(parts);
+}
+
 static void a_canceled_fetch_ends_now(struct core *c)
 {
     struct fetched *f = fetch_submit(c, fetch_new(c, 1));
@@ -480,6 +505,30 @@ static void K09_sessions_are_bounded_and_idle_ones_give_way(struct core *c)
     assert_int_equal(1, counters.sessions_evicted);
 }
 
+static void K09_slow_readers_shrink_what_a_response_may_hold(struct core *c)
+{
+    struct fetched *held[40];
+    uint64_t total = 0;
+    append(c, 0, 30, 1000000);
+    for (int i = 0; i < 40; i++) { /* nobody frees what was answered */
+        held[i] = fetch_new(c, 1);
+        held[i]->parts[0].bytes_max = 50 << 20;
+        fetch_submit(c, held[i]);
+        assert_true(count_batches(held[i]->f.results->items[0].records) >= 1);
+        total += held[i]->f.results->items[0].records.len;
+    }
+    assert_in_range(total, 40 << 20, 110 << 20);
+    assert_int_equal(1, count_batches(held[39]->f.results->items[0].records));
+    for (int i = 0; i < 40; i++)
+        drop(held[i]);
+    assert_int_equal(0, fetch__memory_used(c->broker.fetch->memory));
+    struct fetched *f = fetch_new(c, 1);
+    f->parts[0].bytes_max = 50 << 20;
+    fetch_submit(c, f);
+    assert_int_equal(8, count_batches(f->f.results->items[0].records));
+    drop(f);
+}
+
 static void what_did_not_fit_comes_first_next_time(struct core *c)
 {
     int32_t id = session_begin(c, 3);
@@ -527,6 +576,7 @@ int main(void)
         CORE_TEST(leader_epochs_are_checked_as_in_kafka),
         CORE_TEST(unknown_topics_and_partitions_are_told_at_once),
         CORE_TEST(slow_reads_are_waited_for_one_after_the_other),
+        CORE_TEST(a_fetch_of_many_partitions_gives_way_to_others),
         CORE_TEST(a_canceled_fetch_ends_now),
         CORE_TEST(a_closing_core_answers_who_waits_and_refuses_who_comes),
         CORE_TEST(a_topic_that_goes_ends_the_wait),
@@ -538,6 +588,7 @@ int main(void)
         CORE_TEST(wrong_ids_epochs_and_ways_of_naming_are_refused),
         CORE_TEST(a_final_epoch_ends_the_session),
         CORE_TEST(K09_sessions_are_bounded_and_idle_ones_give_way),
+        CORE_TEST(K09_slow_readers_shrink_what_a_response_may_hold),
         CORE_TEST(what_did_not_fit_comes_first_next_time),
         CORE_TEST(a_topic_deleted_and_created_again_is_not_confused_in_an_old_session),
     };
