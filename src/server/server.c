@@ -248,6 +248,12 @@ static sl_err start_io(struct server *s, struct sl_fault *fault)
 static void on_stop_signal(void *arg);
 static void on_reload_signal(void *arg);
 
+static int late_status(void *arg)
+{
+    struct server *s = arg;
+    return atomic_load(&s->is_quiet) ? 0 : 1;
+}
+
 static sl_err start_signals(struct server *s, struct sl_fault *fault)
 {
     struct signals_opts opts = {.loop = s->core,
@@ -255,6 +261,7 @@ static sl_err start_signals(struct server *s, struct sl_fault *fault)
                                 .on_stop = on_stop_signal,
                                 .on_reload = on_reload_signal,
                                 .die = s->opts.die,
+                                .late_status = late_status,
                                 .arg = s};
     return signals_start(&opts, &s->signals);
 }
@@ -402,6 +409,7 @@ static void on_log_closed(struct log_done *d)
 
 static sl_err stop_log(struct server *s)
 {
+    atomic_store(&s->is_quiet, true);
     if (!s->log)
         return SL_OK;
     s->log_closed.done = on_log_closed;

@@ -10,6 +10,8 @@
 #include "server/server.h"
 #include "storage/log_engine.h"
 
+#include <stdatomic.h>
+
 struct broker;
 struct data_dir;
 
@@ -51,6 +53,7 @@ struct server {
     struct log_done log_closed;
     unsigned doors_open;
     bool is_stopping;
+    atomic_bool is_quiet; /* every request has been answered, only the last checkpoint is missing */
 };
 
 /* Makes the loops for connections; their threads start later, once the listeners exist. */

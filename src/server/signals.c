@@ -82,9 +82,10 @@ static void run(void *arg)
             if (!atomic_exchange(&s->reload_posted, true))
                 loop_post(s->opts.loop, &s->reload_task);
         } else if (signum == 0) {
-            LOG_ERROR("server.stop_late", "stopping took too long; ending now, recovery will check "
-                                          "the log at the next start");
-            s->opts.die(1);
+            LOG_WARN("server.stop_late",
+                     "stopping takes too long; ending now, the next start reads "
+                     "the journal: nothing that was acknowledged is lost");
+            s->opts.die(s->opts.late_status(s->opts.arg));
         } else if (signum != SIGNAL_END && deadline_ms != INT64_MAX) {
             LOG_WARN("server.stop_now", "second signal; ending at once, recovery will check the "
                                         "log at the next start");

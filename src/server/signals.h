@@ -11,10 +11,11 @@ struct signals;
 
 struct signals_opts {
     struct loop *loop;
-    int64_t stop_ms_max;                               /* from the first signal to die(1) */
+    int64_t stop_ms_max;                               /* from the first signal to die() */
     void (*on_stop)(void *arg);                        /* on the loop */
     void (*on_reload)(void *arg);                      /* on the loop */
     __attribute__((noreturn)) void (*die)(int status); /* on the thread of the signals */
+    int (*late_status)(void *arg); /* on it too: the exit status of a stop that takes too long */
     void *arg;
 };
 

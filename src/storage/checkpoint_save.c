@@ -123,6 +123,9 @@ static void write_index(struct local_engine *e, const struct snap_segment *ss)
 static sl_err sync_segments(struct local_engine *e, struct snapshot *s)
 {
     sl_err first = SL_OK;
+    for (size_t i = 0; i < s->n_segments && s->n_segments > 1; i++)
+        if (!is_dropped(&s->segments[i]))
+            file_cache__start_writeback(e->files, &s->segments[i].segment->file);
     for (size_t i = 0; i < s->n_segments; i++) {
         struct snap_segment *ss = &s->segments[i];
         if (is_dropped(ss))

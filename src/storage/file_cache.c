@@ -245,6 +245,19 @@ void file_cache__renew(struct file_cache *c, struct cached_file *f, int64_t next
     mutex_unlock(c->mutex);
 }
 
+void file_cache__start_writeback(struct file_cache *c, struct cached_file *f)
+{
+    struct vfs_file *file = NULL;
+    if (file_cache__pin_open(c, f, &file) != SL_OK)
+        return; /* closed ones are clean */
+    mutex_lock(c->mutex);
+    int64_t pos = (int64_t)f->synced_bytes, end = f->dirty ? (int64_t)f->written_bytes : 0;
+    mutex_unlock(c->mutex);
+    if (pos < end)
+        vfs_advise_writeback(file, pos, end - pos);
+    file_cache__unpin(c, f);
+}
+
 size_t file_cache__open_count(struct file_cache *c)
 {
     mutex_lock(c->mutex);

@@ -43,6 +43,9 @@ void file_cache__fence(struct file_cache *c, struct cached_file *f);
 bool file_cache__fenced(struct file_cache *c, const struct cached_file *f);
 /* Syncs when dirty, after waiting for a sync under way. SL_EIO: it failed, now or before. */
 sl_err file_cache__sync(struct file_cache *c, struct cached_file *f) SL_CHECKED;
+/* Asks the kernel to write the dirty bytes soon. Before a sync of many files: their blocks are then
+ * allocated together, instead of by one commit of the file system each. A hint. */
+void file_cache__start_writeback(struct file_cache *c, struct cached_file *f);
 /* What is known to be on disk. */
 void file_cache__synced(struct file_cache *c, const struct cached_file *f, uint64_t *ret_bytes,
                         int64_t *ret_next);
