@@ -236,30 +236,22 @@ sl_err client_version(struct client *c, int16_t api_key, int16_t version_max,
     return choose_version(c->first, kafka_api(api_key), version_max, fault, ret);
 }
 
-sl_err client_call_within(struct client *c, int64_t timeout_ms, int32_t node, int16_t api_key,
-                          int16_t version_max, const void *request, struct arena *arena, void *ret,
-                          struct sl_fault *fault)
+sl_err client_call(struct client *c, const struct client_request *request, struct arena *arena,
+                   void *ret, struct sl_fault *fault)
 {
     struct call call = {.client = c,
-                        .api = kafka_api(api_key),
-                        .timeout_ms = timeout_ms,
-                        .request = request,
+                        .api = kafka_api(request->api_key),
+                        .timeout_ms = request->timeout_ms ? request->timeout_ms : c->timeout_ms,
+                        .request = request->msg,
                         .arena = arena,
                         .ret = ret,
                         .fault = fault};
     SL_ASSERT(call.api);
     struct connection *conn = NULL;
-    SL_TRY(connection_of(c, node, fault, &conn));
-    SL_TRY(choose_version(conn, call.api, version_max, fault, &call.version));
+    SL_TRY(connection_of(c, request->node, fault, &conn));
+    SL_TRY(choose_version(conn, call.api, request->version_max, fault, &call.version));
     sl_err err = exchange(&call, conn->fd);
     return err == SL_OK ? SL_OK : explain(&call, err);
-}
-
-sl_err client_call(struct client *c, int32_t node, int16_t api_key, int16_t version_max,
-                   const void *request, struct arena *arena, void *ret, struct sl_fault *fault)
-{
-    return client_call_within(c, c->timeout_ms, node, api_key, version_max, request, arena, ret,
-                              fault);
 }
 
 /* ---- bootstrap
@@ -276,10 +268,12 @@ static char *text_of(struct slice s)
 static sl_err learn_nodes(struct client *c, struct sl_fault *fault)
 {
     SL_AUTO(arena_free) struct arena *arena = arena_new(NULL);
-    struct kafka_metadata_request request = kafka_metadata_request_default; /* of no topic */
-    struct kafka_metadata_response answer;
-    SL_TRY(client_call(c, CLIENT_ANY_NODE, KAFKA_API_METADATA, CLIENT_VERSION_NEWEST, &request,
-                       arena, &answer, fault));
+    struct kafka_metadata_response answer = kafka_metadata_response_default;
+    struct client_request request = {.node = CLIENT_ANY_NODE,
+                                     .api_key = KAFKA_API_METADATA,
+                                     .version_max = CLIENT_VERSION_NEWEST,
+                                     .msg = &kafka_metadata_request_default}; /* of no topic */
+    SL_TRY(client_call(c, &request, arena, &answer, fault));
     c->n_nodes = SL_MIN(answer.n_brokers, (uint32_t)NODES_MAX);
     c->nodes = sl_new_array(struct node, c->n_nodes + 1);
     for (size_t i = 0; i < c->n_nodes; i++)

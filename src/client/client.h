@@ -35,16 +35,19 @@ sl_err client_open(const struct client_cfg *cfg, struct sl_fault *fault,
 void client_close(struct client *c); /* accepts NULL */
 SL_DEFINE_AUTO(struct client *, client_close);
 
-/* Asks a broker and waits for its answer: `request` and `ret` are the generated structs of the API.
- * The answer and all it points to live in `arena`. Error codes in the answer are the caller's
- * business. SL_EUNSUPPORTED: no common version up to version_max. */
-sl_err client_call(struct client *c, int32_t node, int16_t api_key, int16_t version_max,
-                   const void *request, struct arena *arena, void *ret,
-                   struct sl_fault *fault) SL_CHECKED;
-/* As client_call, waiting longer for the answer: for requests that may wait at the broker. */
-sl_err client_call_within(struct client *c, int64_t timeout_ms, int32_t node, int16_t api_key,
-                          int16_t version_max, const void *request, struct arena *arena, void *ret,
-                          struct sl_fault *fault) SL_CHECKED;
+struct client_request {
+    int32_t node; /* CLIENT_ANY_NODE: whichever is connected */
+    int16_t api_key;
+    int16_t version_max; /* CLIENT_VERSION_NEWEST, or the last one whose fields are filled */
+    int64_t timeout_ms;  /* of the answer; 0: the client's. For what may wait at the broker */
+    const void *msg;     /* the generated struct */
+};
+
+/* Asks a broker and waits for its answer into `ret`, the generated struct of the response. The
+ * answer and all it points to live in `arena`. Error codes in the answer are the caller's business.
+ * SL_EUNSUPPORTED: no common version up to version_max. */
+sl_err client_call(struct client *c, const struct client_request *request, struct arena *arena,
+                   void *ret, struct sl_fault *fault) SL_CHECKED;
 /* The version that client_call would speak with the broker that was asked first. */
 sl_err client_version(struct client *c, int16_t api_key, int16_t version_max,
                       struct sl_fault *fault, int16_t *ret) SL_CHECKED;

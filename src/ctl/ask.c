@@ -69,16 +69,20 @@ int64_t ctl_timeout_ms(const struct ctl *c)
     return ctl_number(c, "timeout", 10000);
 }
 
+const char *ctl_bootstrap(const struct ctl *c)
+{
+    const char *environment = secure_getenv("SLUICE_BOOTSTRAP");
+    return ctl_text(c, "bootstrap", environment ? environment : "127.0.0.1:9092");
+}
+
 int ctl_connect(struct ctl *c)
 {
     if (c->client)
         return CTL_OK;
-    const char *environment = getenv("SLUICE_BOOTSTRAP"); /* nothing changes it while we run */
     struct sl_fault fault = {0};
-    struct client_cfg cfg = {
-        .bootstrap = ctl_text(c, "bootstrap", environment ? environment : "127.0.0.1:9092"),
-        .client_id = ctl_text(c, "client-id", "sluicectl"),
-        .timeout_ms = ctl_timeout_ms(c)};
+    struct client_cfg cfg = {.bootstrap = ctl_bootstrap(c),
+                             .client_id = ctl_text(c, "client-id", "sluicectl"),
+                             .timeout_ms = ctl_timeout_ms(c)};
     sl_err err = client_open(&cfg, &fault, &c->client);
     if (err == SL_OK)
         return CTL_OK;
@@ -96,7 +100,9 @@ int ctl_ask(struct ctl *c, int32_t node, int16_t api_key, int16_t version_max, c
     if (failed)
         return failed;
     struct sl_fault fault = {0};
-    sl_err err = client_call(c->client, node, api_key, version_max, request, c->arena, ret, &fault);
+    struct client_request call = {
+        .node = node, .api_key = api_key, .version_max = version_max, .msg = request};
+    sl_err err = client_call(c->client, &call, c->arena, ret, &fault);
     if (err == SL_OK)
         return CTL_OK;
     (void)ctl_fail(c, "%s", fault.what);

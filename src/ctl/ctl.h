@@ -81,6 +81,8 @@ int ctl_fail(const struct ctl *c, const char *format, ...) __attribute__((format
 int ctl_usage(const struct ctl *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Kafka's error code for `what` ("topic orders"), with the broker's words and what to do. */
 int ctl_refused(const struct ctl *c, const char *what, int16_t code, struct slice message);
+/* Of the option, the environment or the default. */
+const char *ctl_bootstrap(const struct ctl *c);
 int ctl_connect(struct ctl *c);
 /* Asks; connects first when needed. CTL_OK, or what went wrong has been said. */
 int ctl_ask(struct ctl *c, int32_t node, int16_t api_key, int16_t version_max, const void *request,

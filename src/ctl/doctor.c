@@ -116,10 +116,7 @@ static void check_round_trip(struct report *r)
 
 static void check_broker(struct report *r)
 {
-    const char *environment = getenv("SLUICE_BOOTSTRAP");
-    const char *bootstrap =
-        ctl_text(r->c, "bootstrap", environment ? environment : "127.0.0.1:9092");
-    struct client_cfg cfg = cfg_of(r->c, bootstrap);
+    struct client_cfg cfg = cfg_of(r->c, ctl_bootstrap(r->c));
     struct sl_fault fault = {0};
     if (client_open(&cfg, &fault, &r->c->client) != SL_OK) {
         add(r, "address", BAD,

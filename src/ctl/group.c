@@ -171,6 +171,7 @@ int ctl_group_describe(struct ctl *c)
         failed = ask_group(c, node, &g);
     if (failed)
         return failed;
+    SL_ASSERT(g);
     json_t *offsets = json_array();
     json_t *group =
         json_pack("{s:o, s:o, s:o, s:i, s:o, s:o}", "group", out_text(g->group_id), "state",

@@ -74,6 +74,7 @@ static void build_list_offsets(struct ctl *c, const struct ctl_partition *ps, si
             ret->n_topics ? &ret->topics[ret->n_topics - 1] : NULL;
         if (!t || !slice_eq(t->name, ps[i].topic)) {
             t = &ret->topics[ret->n_topics++];
+            SL_ASSERT(t);
             t->name = ps[i].topic;
             t->partitions = rows;
         }

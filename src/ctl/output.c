@@ -26,8 +26,8 @@ static json_t *base64(struct slice s)
         v |= left > 2 ? s.data[i + 2] : 0;
         text[at++] = digits[v >> 18];
         text[at++] = digits[v >> 12 & 63];
-        text[at++] = left > 1 ? digits[v >> 6 & 63] : '=';
-        text[at++] = left > 2 ? digits[v & 63] : '=';
+        text[at++] = (char)(left > 1 ? digits[v >> 6 & 63] : '=');
+        text[at++] = (char)(left > 2 ? digits[v & 63] : '=');
     }
     json_t *json = json_stringn(text, len);
     sl_free(text);

@@ -113,7 +113,7 @@ static void add_record(struct sender *s, const struct new_record *r)
 {
     size_t i = choose_partition(s, r->key);
     if (!s->builders[i])
-        s->builders[i] = batch_builder_new(s->codec, LINE_BYTES_MAX * 2);
+        s->builders[i] = batch_builder_new(s->codec, (size_t)LINE_BYTES_MAX * 2);
     sl_err err = batch_builder_add(s->builders[i], r);
     if (err != SL_OK)
         s->status = ctl_fail(s->c, "a record of %zu bytes: %s", r->value.len, sl_err_text(err));

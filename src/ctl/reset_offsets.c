@@ -190,6 +190,7 @@ static int commit(struct ctl *c, int32_t node, const struct ctl_partition *ps, s
             request.n_topics ? &request.topics[request.n_topics - 1] : NULL;
         if (!t || !slice_eq(t->name, ps[i].topic)) {
             t = &request.topics[request.n_topics++];
+            SL_ASSERT(t);
             t->name = ps[i].topic;
             t->partitions = &rows[i];
         }
