@@ -49,7 +49,7 @@ class KafkaTools(BrokerTestCase):
         self.assertNotIn("max.message.bytes=2000000", self.tool(name, *self.bootstrap(), *entity, "--describe"))
 
     def test_config_command_describes_the_broker(self):
-        out = self.tool("kafka.admin.ConfigCommand", *self.bootstrap(), "--entity-type", "brokers", "--entity-name", "1",
+        out = self.tool("kafka.admin.ConfigCommand", *self.bootstrap(), "--entity-type", "brokers", "--entity-name", "0",
                         "--describe", "--all", check=False)
         self.assertRegex(out, r"num\.partitions=4|log\.retention")
 
