@@ -2,9 +2,7 @@
 
 #include "vfs/vfs.h"
 
-static struct admin_world *current; /* whose call comes back; worlds do not nest calls */
-
-static const struct broker_cfg default_cfg = {
+const struct broker_cfg admin_default_cfg = {
     .cluster_id = "test",
     .node_id = 1,
     .auto_create_topics = true,
@@ -143,7 +141,7 @@ void admin_wait(struct admin_world *w)
 /* On the core loop, which is the home of every call here. */
 static void call_done(struct broker_call *c)
 {
-    struct admin_world *w = current;
+    struct admin_world *w = c->broker->env.fatal_arg;
     mutex_lock(w->lock);
     w->pending--;
     cond_broadcast(w->changed);
@@ -156,7 +154,6 @@ void admin_submit(struct admin_world *w, struct broker_call *c)
     c->home = w->loop;
     c->who = &principal_anonymous;
     c->done = call_done;
-    current = w;
     mutex_lock(w->lock);
     w->pending++;
     mutex_unlock(w->lock);
@@ -246,7 +243,7 @@ void in_admin_world(void (*body)(struct admin_world *w))
     struct sim *sim = sim_new(&opts);
     struct world_run *r = sl_new(struct world_run);
     r->w.fs = simfs_new();
-    r->w.cfg = default_cfg;
+    r->w.cfg = admin_default_cfg;
     r->body = body;
     assert_int_equal(SIM_RETURNED, sim_run(sim, world_main, r));
     simfs_free(r->w.fs);

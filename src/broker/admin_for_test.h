@@ -40,6 +40,8 @@ struct admin_world {
     struct log_done log_closed;
 };
 
+extern const struct broker_cfg admin_default_cfg;
+
 /* In a world. A failed open is closed as well. */
 sl_err admin_open(struct admin_world *w);
 void admin_close(struct admin_world *w);
