@@ -50,6 +50,8 @@ void snapshot__free(struct snapshot *s);
 /* ---- checkpoint thread ---- */
 /* Syncs the segments, writes the indexes, commits the rows, the LSN row last (unless lsn is 0). */
 sl_err snapshot__save(struct local_engine *e, struct snapshot *s) SL_CHECKED;
+/* What the segment's row will claim becomes true. SL_EIO: it is fenced. */
+sl_err snapshot__sync_segment(struct local_engine *e, const struct snap_segment *ss) SL_CHECKED;
 sl_err snapshot__commit_lsn(struct local_engine *e, uint64_t lsn) SL_CHECKED;
 /* Reads the LSN row at start; 0: none. */
 sl_err snapshot__load_lsn(struct local_engine *e, uint64_t *ret_lsn) SL_CHECKED;

@@ -95,8 +95,7 @@ static bool is_dropped(const struct snap_segment *ss)
     return atomic_load(&ss->segment->part->dropped);
 }
 
-/* What the row will claim must be on the disk. */
-static sl_err sync_segment(struct local_engine *e, const struct snap_segment *ss)
+sl_err snapshot__sync_segment(struct local_engine *e, const struct snap_segment *ss)
 {
     uint64_t bytes = 0;
     int64_t next = 0;
@@ -130,7 +129,7 @@ static sl_err sync_segments(struct local_engine *e, struct snapshot *s)
         struct snap_segment *ss = &s->segments[i];
         if (is_dropped(ss))
             continue;
-        sl_err err = sync_segment(e, ss);
+        sl_err err = snapshot__sync_segment(e, ss);
         if (err == SL_OK && ss->n_entries > 0)
             write_index(e, ss);
         if (first == SL_OK)

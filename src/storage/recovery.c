@@ -106,6 +106,7 @@ struct segment *recovery__segment(struct log_part *p, int64_t base_offset, bool 
         return p->segments[at - 1];
     struct segment *s = segment__new(p, base_offset);
     s->sealed_mono_ms = p->engine->started_mono_ms;
+    atomic_store(&s->name_unsynced, true); /* after a kill its name may be in the cache only */
     part__push_segment(p, s);
     memmove(p->segments + at + 1, p->segments + at, (p->n_segments - 1 - at) * sizeof(void *));
     p->segments[at] = s;

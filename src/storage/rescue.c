@@ -116,31 +116,54 @@ static sl_err fill_fresh(struct local_engine *e, struct rescue *r, uint64_t from
     return vfs_sync_dir(e->env.vfs, dir);
 }
 
+static struct meta_segment row_of_old(const struct rescue *r)
+{
+    const struct segment *old = r->segment;
+    return (struct meta_segment){.pid = old->part->id.pid,
+                                 .base_offset = old->base_offset,
+                                 .synced_bytes = (int64_t)old->bytes,
+                                 .last_append_ms = old->last_append_ms,
+                                 .max_timestamp_ms = old->max_timestamp_ms,
+                                 .next_offset = r->from,
+                                 .state = SEGMENT_FENCED};
+}
+
+static struct meta_segment row_of_fresh(const struct rescue *r)
+{
+    const struct segment *fresh = r->fresh;
+    return (struct meta_segment){.pid = fresh->part->id.pid,
+                                 .base_offset = r->from,
+                                 .synced_bytes = (int64_t)r->fresh_bytes,
+                                 .last_append_ms = fresh->last_append_ms,
+                                 .max_timestamp_ms = fresh->max_timestamp_ms,
+                                 .next_offset = r->to,
+                                 .state = SEGMENT_ACTIVE};
+}
+
+/* One transaction. The partition's row now claims everything below `to`: so its other segments
+ * that no checkpoint has saved yet come along. */
 static sl_err commit(struct local_engine *e, struct rescue *r)
 {
-    const struct segment *old = r->segment, *fresh = r->fresh;
-    struct meta_op ops[3] = {{.kind = META_LOG_STATE_PUT, .log_state = r->rows.parts[0].row}};
-    size_t n = 1;
-    ops[0].log_state.next_offset = r->to;
-    if (fresh->base_offset != old->base_offset)
-        ops[n++] = (struct meta_op){.kind = META_SEGMENT_PUT,
-                                    .segment = {.pid = old->part->id.pid,
-                                                .base_offset = old->base_offset,
-                                                .synced_bytes = (int64_t)old->bytes,
-                                                .last_append_ms = old->last_append_ms,
-                                                .max_timestamp_ms = old->max_timestamp_ms,
-                                                .next_offset = r->from,
-                                                .state = SEGMENT_FENCED}};
-    ops[n++] = (struct meta_op){.kind = META_SEGMENT_PUT,
-                                .segment = {.pid = old->part->id.pid,
-                                            .base_offset = r->from,
-                                            .synced_bytes = (int64_t)r->fresh_bytes,
-                                            .last_append_ms = fresh->last_append_ms,
-                                            .max_timestamp_ms = fresh->max_timestamp_ms,
-                                            .next_offset = r->to,
-                                            .state = SEGMENT_ACTIVE}};
+    struct meta_op *ops = sl_new_array(struct meta_op, r->rows.n_segments + 3);
+    size_t n = 0;
+    sl_err err = SL_OK;
+    ops[n] = (struct meta_op){.kind = META_LOG_STATE_PUT, .log_state = r->rows.parts[0].row};
+    ops[n++].log_state.next_offset = r->to;
+    for (size_t i = 0; err == SL_OK && i < r->rows.n_segments; i++) {
+        const struct snap_segment *ss = &r->rows.segments[i];
+        if (ss->segment == r->segment)
+            continue;
+        err = snapshot__sync_segment(e, ss);
+        ops[n++] = (struct meta_op){.kind = META_SEGMENT_PUT, .segment = ss->row};
+    }
+    if (r->fresh->base_offset != r->segment->base_offset)
+        ops[n++] = (struct meta_op){.kind = META_SEGMENT_PUT, .segment = row_of_old(r)};
+    ops[n++] = (struct meta_op){.kind = META_SEGMENT_PUT, .segment = row_of_fresh(r)};
     struct meta_txn txn = {.ops = ops, .n_ops = n};
-    return meta_commit(e->env.meta, &txn);
+    if (err == SL_OK)
+        err = meta_commit(e->env.meta, &txn);
+    sl_free(ops);
+    return err;
 }
 
 void rescue__run(struct local_engine *e, struct rescue *r, uint64_t from_lsn)
@@ -192,8 +215,10 @@ void rescue__finished(struct task *t)
     struct rescue *r = SL_CONTAINER_OF(t, struct rescue, finished);
     struct local_engine *e = r->engine;
     struct log_part *p = part__ref(r->segment->part);
-    for (size_t i = 0; i < r->rows.n_segments; i++)
+    for (size_t i = 0; i < r->rows.n_segments; i++) {
         r->rows.segments[i].segment->row_saving = false;
+        r->rows.segments[i].segment->row_dirty = true; /* its index is still to be written */
+    }
     p->saving = false;
     part__mark_dirty(p);
     if (r->err == SL_OK || atomic_load(&p->dropped))

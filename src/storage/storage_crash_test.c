@@ -263,8 +263,10 @@ static void D5_a_segment_that_cannot_be_made_or_cut_loses_nothing_acknowledged(v
     with_fault(SIMFS_OPEN | SIMFS_TRUNCATE | SIMFS_WRITE, "D5 open");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     if (!getenv("CRASH_LOG")) /* thousands of recoveries */
         log_configure(2, LOG_LEVEL_ERROR + 1, LOG_FORMAT_AUTO);
     const struct CMUnitTest tests[] = {
