@@ -285,6 +285,28 @@ static bool needs_scan(const struct segment *s, const struct segment *next)
            next->base_offset > s->next_offset;
 }
 
+/* A rescue that a crash interrupted leaves a file with copies of what the journal still has: it
+ * begins inside of the segment before it, and no row names it. */
+static bool is_copy(const struct log_part *p, uint32_t i)
+{
+    const struct segment *s = p->segments[i];
+    return i > 0 && s->file.synced_bytes == 0 && s->base_offset < p->segments[i - 1]->next_offset;
+}
+
+static sl_err set_copy_aside(struct recovery *r, struct log_part *p, uint32_t i)
+{
+    struct segment *s = p->segments[i];
+    char path[PATH_BYTES], aside[PATH_BYTES];
+    segment__path(s, ".log", path);
+    segment__path(s, ".copy", aside);
+    p->n_segments--;
+    memmove(p->segments + i, p->segments + i + 1, (p->n_segments - i) * sizeof(struct segment *));
+    segment__unref(s);
+    part__mark_dirty(p);
+    sl_err err = vfs_rename(r->engine->env.vfs, path, aside);
+    return err == SL_ENOTFOUND ? SL_OK : err;
+}
+
 sl_err recovery__scan(struct recovery *r, struct rec_part *rp)
 {
     struct log_part *p = rp->part;
@@ -292,6 +314,10 @@ sl_err recovery__scan(struct recovery *r, struct rec_part *rp)
     learn_from_rolls(rp);
     bool cut = false;
     for (uint32_t i = 0; i < p->n_segments; i++) {
+        while (i < p->n_segments && is_copy(p, i))
+            SL_TRY(set_copy_aside(r, p, i));
+        if (i == p->n_segments)
+            break;
         struct segment *s = p->segments[i];
         if (needs_scan(s, i + 1 < p->n_segments ? p->segments[i + 1] : NULL))
             SL_TRY(scan_segment(r, rp, s, &cut));
