@@ -104,7 +104,8 @@ static void drop_run(struct work *w)
     struct local_engine *e = j->engine;
     char dir[PATH_BYTES], gone[PATH_BYTES], topics[PATH_BYTES];
     paths__topic_dir(dir, e->data_dir, &j->topic_id);
-    space__release_ballast(e);
+    if (atomic_load(&e->refusing))
+        space__release_ballast(e);
     j->err = topic_meta__mark_deleted(e->env.vfs, dir);
     if (j->err == SL_OK)
         j->err = delete_rows(e, &j->topic_id);

@@ -60,7 +60,7 @@ class Load:
         self.acked, self.failed, self.n, self.name = {}, [], 0, name
         self.stopping = threading.Event()
         self.producer = ck.Producer({
-            "bootstrap.servers": bootstrap, "acks": acks, "enable.idempotence": idempotent, "linger.ms": 1,
+            "bootstrap.servers": bootstrap, "log_level": 0, "acks": acks, "enable.idempotence": idempotent, "linger.ms": 1,
             "reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 50, "retry.backoff.ms": 10,
             "message.timeout.ms": 120000, "socket.timeout.ms": 5000, "message.send.max.retries": 1000000})
         self.thread = threading.Thread(target=self.work, daemon=True)
@@ -97,8 +97,11 @@ class Run:
         self.topics, self.deleted, self.problems, self.unsure = set(), set(), [], set()
         self.committed = -1
 
+    def client(self):
+        return {"bootstrap.servers": self.broker.bootstrap, "log_level": 0}
+
     def admin(self):
-        return AdminClient({"bootstrap.servers": self.broker.bootstrap, "socket.timeout.ms": 2000})
+        return AdminClient({**self.client(), "socket.timeout.ms": 2000})
 
     def change_topics(self, point):
         """Creates a topic, deletes the one of three points ago; remembers what was acknowledged."""
@@ -109,13 +112,13 @@ class Run:
             self.unsure.add(target)
             try:
                 future().result(2)
-            except ck.KafkaException:
+            except (ck.KafkaException, TimeoutError):
                 continue  # died under it: either way is right
             names.add(target)
             self.unsure.discard(target)
 
     def commit_offset(self, point):
-        consumer = ck.Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": "killed", "socket.timeout.ms": 2000})
+        consumer = ck.Consumer({**self.client(), "group.id": "killed", "socket.timeout.ms": 2000})
         try:
             consumer.commit(offsets=[ck.TopicPartition(TOPIC, 0, point)], asynchronous=False)
             self.committed = point
@@ -152,7 +155,7 @@ class Run:
         back = (self.deleted & names)
         if lost or back:
             self.problems.append(f"topics lost {sorted(lost)}, deleted topics back {sorted(back)}")
-        consumer = ck.Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": "killed"})
+        consumer = ck.Consumer({**self.client(), "group.id": "killed"})
         offset = consumer.committed([ck.TopicPartition(TOPIC, 0)], timeout=10)[0].offset
         consumer.close()
         if self.committed >= 0 and offset < self.committed:
@@ -161,7 +164,7 @@ class Run:
     def read_back(self, loads):
         """Every acknowledged record at its offset; no value twice from the idempotent producer."""
         acked = [dict(load.acked) for load in loads]
-        consumer = ck.Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": "reader",
+        consumer = ck.Consumer({**self.client(), "group.id": "reader",
                                 "enable.auto.commit": False, "check.crcs": True})
         found = {}
         for p in range(PARTITIONS):
