@@ -56,7 +56,7 @@ static void walk(uint8_t *file, size_t len, uint64_t seq, uint32_t seed)
         SL_ASSERT(journal__walk(file, len, seed, seq, &pos, &visitor, &synced_lsn) == SL_OK);
         SL_ASSERT(pos >= start && pos <= len);
     }
-    uint64_t proof = journal__synced_proof(file, len, seed, seq, 0);
+    uint64_t proof = journal__synced_proof(file, len, seed, seq, 0, UINT64_MAX);
     SL_ASSERT(proof >= synced_lsn);
 }
 

@@ -140,10 +140,14 @@ sl_err journal__walk(const uint8_t *file, size_t len, uint32_t seed, uint64_t se
 }
 
 uint64_t journal__synced_proof(const uint8_t *file, size_t len, uint32_t seed, uint64_t seq,
-                               size_t pos)
+                               size_t pos, uint64_t lsn_max)
 {
-    uint64_t synced_lsn = 0;
-    for (; pos < len; pos += JOURNAL_ALIGN)
+    uint64_t proof = 0;
+    for (; pos < len; pos += JOURNAL_ALIGN) {
+        uint64_t synced_lsn = 0;
         (void)group_at(file, len, pos, seed, seq, &synced_lsn);
-    return synced_lsn;
+        if (synced_lsn < lsn_max)
+            proof = SL_MAX(proof, synced_lsn);
+    }
+    return proof;
 }

@@ -138,18 +138,39 @@ static sl_err load_file(struct journal_file *f, uint8_t **ret)
     return SL_OK;
 }
 
-/* What headers in later files say was synced. They are read once more when their turn comes: this
- * happens only behind an invalid record. */
-static sl_err proof_of_later_files(struct replay *r, size_t i, uint64_t *synced_lsn)
+/* What headers in later files say was synced: of file i itself, and at all. They are read once more
+ * when their turn comes: this happens only behind an invalid record. */
+static sl_err proof_of_later_files(struct replay *r, size_t i, uint64_t *ret_own, uint64_t *ret_any)
 {
+    uint64_t end = (r->files[i]->seq + 1) * JOURNAL_LSN_STRIDE;
+    *ret_own = *ret_any = 0;
     for (size_t k = i + 1; k < r->n; k++) {
+        const struct journal_file *f = r->files[k];
         uint8_t *bytes = NULL;
         SL_TRY(load_file(r->files[k], &bytes));
-        uint64_t proof = journal__synced_proof(bytes, r->files[k]->bytes, r->files[k]->seed,
-                                               r->files[k]->seq, JOURNAL_FIRST_POS);
-        *synced_lsn = SL_MAX(*synced_lsn, proof);
+        uint64_t own =
+            journal__synced_proof(bytes, f->bytes, f->seed, f->seq, JOURNAL_FIRST_POS, end);
+        uint64_t any =
+            journal__synced_proof(bytes, f->bytes, f->seed, f->seq, JOURNAL_FIRST_POS, UINT64_MAX);
+        *ret_own = SL_MAX(*ret_own, own);
+        *ret_any = SL_MAX(*ret_any, any);
         sl_free(bytes);
     }
+    return SL_OK;
+}
+
+/* Up to where file i is known to have been synced. The first group of the next file names the end
+ * of this one, so that the part that was left empty is no damage; when that header is damaged
+ * itself, all of the file counts as synced. */
+static sl_err synced_end(struct replay *r, size_t i, const uint8_t *bytes, size_t pos,
+                         uint64_t *ret)
+{
+    const struct journal_file *f = r->files[i];
+    uint64_t own, any;
+    SL_TRY(proof_of_later_files(r, i, &own, &any));
+    bool ended = own > f->seq * JOURNAL_LSN_STRIDE;
+    uint64_t here = journal__synced_proof(bytes, f->bytes, f->seed, f->seq, pos, UINT64_MAX);
+    *ret = SL_MAX(here, ended ? own : any);
     return SL_OK;
 }
 
@@ -174,8 +195,7 @@ static sl_err replay_bytes(struct replay *r, size_t i, const uint8_t *bytes, siz
         if (pos >= f->bytes)
             break;
         if (!proof_known) {
-            synced_lsn = journal__synced_proof(bytes, f->bytes, f->seed, f->seq, pos);
-            SL_TRY(proof_of_later_files(r, i, &synced_lsn));
+            SL_TRY(synced_end(r, i, bytes, pos, &synced_lsn));
             proof_known = true;
         }
         if (synced_lsn <= f->seq * JOURNAL_LSN_STRIDE + pos)

@@ -62,7 +62,8 @@ static sl_err visit_file(void *arg, const char *name)
     bool is_new;
     struct segment *s = recovery__segment(l->part, base, &is_new);
     s->created = true;
-    if (is_new) /* seen, but perhaps in the cache only: the crash came before its directory's sync */
+    if (is_new) /* seen, but perhaps in the cache only: the crash came before its directory's sync
+                 */
         atomic_store(&s->name_unsynced, true);
     return SL_OK;
 }
