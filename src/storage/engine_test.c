@@ -114,6 +114,52 @@ static void the_leader_epoch_rises_at_a_start_that_was_not_clean(void **state)
     assert_int_equal(SL_ELEADER_UNKNOWN, log_epoch_end(w->engine, p, 3, &epoch, &end));
 }
 
+enum { MANY = 300, FEW_FILES = 20 };
+
+static int setup_many(void **state)
+{
+    struct world *w = new_world();
+    w->cfg.open_files_max = FEW_FILES;
+    w->cfg.checkpoint_ms = 300;
+    open_world(w);
+    make_topic(w, MANY);
+    *state = w;
+    return 0;
+}
+
+/* All partitions append in one turn, round after round: handles go round while groups are open. */
+static void many_partitions_share_few_open_files(void **state)
+{
+    struct world *w = *state;
+    struct log_part **parts = sl_new_array(struct log_part *, MANY);
+    struct call *calls = sl_new_array(struct call, MANY);
+    for (int i = 0; i < MANY; i++)
+        parts[i] = open_part(w, (uint64_t)i + 1, test_topic_cfg);
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < MANY; i++)
+            append_start(w, &calls[i], parts[i], test_batch(CODEC_NONE, 1, 100), LOG_DURABLE);
+        for (int i = 0; i < MANY; i++) {
+            assert_int_equal(SL_OK, append_finish(&calls[i]));
+            assert_int_equal(round, calls[i].append.base_offset);
+        }
+    }
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(5, read_all(w, parts[i], 0, 1 << 20));
+    assert_true(counters_of(w, parts[0]).open_files <= FEW_FILES);
+    crash_and_reopen(w);
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(5, read_all(w, open_part(w, (uint64_t)i + 1, test_topic_cfg), 0, 1 << 20));
+    sl_free(parts);
+    sl_free(calls);
+}
+
+static void an_idle_partition_needs_little_memory(void **state)
+{
+    print_message("# partition %zu bytes, segment %zu bytes\n", sizeof(struct log_part),
+                  sizeof(struct segment));
+    assert_true(sizeof(struct log_part) + sizeof(struct segment) < 1200);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +171,9 @@ int main(void)
         CASE(a_clean_restart_keeps_everything_and_the_leader_epoch),
         CASE(B01_what_was_acknowledged_survives_kill_9),
         CASE(the_leader_epoch_rises_at_a_start_that_was_not_clean),
+        cmocka_unit_test_setup_teardown(many_partitions_share_few_open_files, setup_many,
+                                        world_teardown),
+        cmocka_unit_test(an_idle_partition_needs_little_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,8 @@
 #include "base/alloc.h"
 #include "loop/loop.h"
 
+enum { CLEAN_AT_ONCE = 64 };
+
 struct file_cache {
     struct vfs *vfs;
     struct mutex *mutex;
@@ -114,14 +116,37 @@ static void close_locked(struct file_cache *c, struct cached_file *f)
     mutex_lock(c->mutex);
 }
 
-/* The oldest clean handle goes; when all are dirty, the oldest of them is synced first. */
+/* Cleans the oldest handles when all are dirty. Their write-back is started together, so that one
+ * commit of the file system's own journal serves most of the syncs. A failure fences its file:
+ * whoever needs that will see. */
+static void clean_some(struct file_cache *c)
+{
+    struct cached_file *oldest[CLEAN_AT_ONCE];
+    size_t n = 0;
+    while (n < CLEAN_AT_ONCE && !list_empty(&c->dirty)) {
+        oldest[n] = SL_CONTAINER_OF(c->dirty.next, struct cached_file, lru);
+        list_remove(&oldest[n]->lru);
+        oldest[n++]->pins++; /* nobody takes it away while the lock is open */
+    }
+    mutex_unlock(c->mutex);
+    for (size_t i = 0; i < n; i++)
+        vfs_advise_writeback(oldest[i]->file, 0, INT32_MAX);
+    mutex_lock(c->mutex);
+    for (size_t i = 0; i < n; i++) {
+        (void)sync_locked(c, oldest[i]);
+        if (--oldest[i]->pins == 0)
+            rest(c, oldest[i]);
+    }
+}
+
+/* The oldest clean handle goes. */
 static void make_room(struct file_cache *c)
 {
     while (c->n_open >= c->open_max) {
         if (!list_empty(&c->clean))
             close_locked(c, SL_CONTAINER_OF(c->clean.next, struct cached_file, lru));
-        else if (!list_empty(&c->dirty)) /* a failure fences it: whoever needs it will see */
-            (void)sync_locked(c, SL_CONTAINER_OF(c->dirty.next, struct cached_file, lru));
+        else if (!list_empty(&c->dirty))
+            clean_some(c);
         else
             return; /* all pinned: one more than the limit, for as long as that lasts */
     }

@@ -59,7 +59,7 @@ struct segment {
     bool created;
     uint64_t group;
     sl_err group_err;
-    uint64_t group_pos, group_end;
+    uint64_t group_pos, group_end, writeback_pos;
     int64_t group_next;
     struct pending *group_first, **group_last;
 };

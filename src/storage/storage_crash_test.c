@@ -117,7 +117,8 @@ static void run(struct crash_test *t, struct simfs *fs)
     }
     for (unsigned i = 0; i < PARTS; i++)
         thread_join(threads[i]);
-    SL_ASSERT(close_world(o->w) == SL_OK);
+    sl_err err = close_world(o->w);
+    SL_ASSERT(err == SL_OK || o->failing_calls); /* a rescue may be cut short: the journal has it */
     free_world(o->w);
 }
 

@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
-enum { IOV_PER_CALL = 1024 };
+enum { IOV_PER_CALL = 1024, WRITEBACK_BYTES = 8 << 20 };
 
 /* A segment that a direct group synced: told to the journal with the next one. */
 struct synced_note {
@@ -134,6 +134,15 @@ static sl_err write_vectors(struct writer *w, struct vfs_file *f, uint64_t pos)
     return SL_OK;
 }
 
+/* Spreads what a checkpoint or a roll would otherwise have to wait for at once. */
+static void start_writeback(struct segment *s, struct vfs_file *f)
+{
+    if (s->group_end - s->writeback_pos < WRITEBACK_BYTES)
+        return;
+    vfs_advise_writeback(f, (int64_t)s->writeback_pos, (int64_t)(s->group_end - s->writeback_pos));
+    s->writeback_pos = s->group_end;
+}
+
 /* One call for everything this group has for the segment, straight from the slices. */
 static sl_err write_file(struct writer *w, struct segment *s, struct vfs_file *f)
 {
@@ -149,6 +158,7 @@ static sl_err write_file(struct writer *w, struct segment *s, struct vfs_file *f
     sl_err err = write_vectors(w, f, s->group_pos);
     if (err == SL_OK) {
         file_cache__wrote(w->engine->files, &s->file, s->group_end, s->group_next);
+        start_writeback(s, f);
         return SL_OK;
     }
     if (vfs_truncate(f, (int64_t)s->group_pos) != SL_OK)
