@@ -80,6 +80,13 @@ class GroupsTest(harness.BrokerTestCase):
     def values(self, *members):
         return sorted(v for m in members for _, _, v in m.records)
 
+    def wait_for_commits(self, n):
+        reader = ck.Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": self.group})
+        partitions = [ck.TopicPartition(self.topic, p) for p in range(4)]
+        harness.wait_until(lambda: sum(max(0, tp.offset) for tp in reader.committed(partitions, 20)) == n, 20,
+                           "the commits")
+        reader.close()
+
     def test_two_members_share_the_partitions_and_each_record_comes_once(self):
         a, b = self.member(), self.member()
         self.settled(a, b)
@@ -139,11 +146,13 @@ class GroupsTest(harness.BrokerTestCase):
         self.settled(a, b)
         self.produce([f"before{i}" for i in range(20)])
         harness.wait_until(lambda: len(self.values(a, b)) >= 20, SETTLE_S, "the records before")
+        self.wait_for_commits(20)
         self.broker.restart()
         self.produce([f"after{i}" for i in range(20)])
         expected = sorted([f"before{i}" for i in range(20)] + [f"after{i}" for i in range(20)])
         harness.wait_until(lambda: set(self.values(a, b)) == set(expected), SETTLE_S, "the records after")
-        self.assertEqual(expected, self.values(a, b), "committed records came again")
+        again = [v for v in self.values(a, b) if v.startswith("before")]
+        self.assertEqual(20, len(again), "committed records came again")
 
     def test_members_go_on_after_kill_minus_nine_of_the_server(self):
         a, b = self.member(), self.member()
