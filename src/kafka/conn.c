@@ -17,6 +17,8 @@ enum {
     STEP_BYTES = 16384, /* allocated before anything has arrived */
     LARGE_BYTES = 16384,
     SPARE_BYTES_MAX = 4 << 20,
+    EXEMPTED_TIMEOUT_MS = 1000,
+    STARVED_CHECK_MS = 100,
     RATE_BYTES_MIN = 65536, /* a second: who is slower has request_timeout_ms for the whole frame */
 };
 
@@ -247,14 +249,31 @@ static bool holds_input(const struct kafka_conn *c)
     return c->input.len > 0 || (c->frame.block && c->frame.got == c->frame.bytes);
 }
 
+/* Everybody waits for the one that is exempted: it has to be quick. */
+static void hurry(struct kafka_conn *c)
+{
+    int64_t left = c->deadline.node.key - loop_now_ms(c->shard->loop);
+    if (timer_running(&c->deadline) && left > EXEMPTED_TIMEOUT_MS)
+        timer_start(&c->deadline, EXEMPTED_TIMEOUT_MS);
+}
+
 static bool memory_admits(struct kafka_conn *c)
 {
     struct kafka_shard *s = c->shard;
     bool is_oldest = !list_empty(&s->unfinished) && s->unfinished.next == &c->unfinished_node;
-    if (kafka__memory_admits(s->door->memory, c, is_oldest))
+    switch (kafka__memory_admits(s->door->memory, c, c->frame.block || reads_spare(c), is_oldest)) {
+    case KAFKA_ADMITTED:
         return true;
+    case KAFKA_EXEMPTED:
+        hurry(c);
+        return true;
+    case KAFKA_REFUSED:
+        break;
+    }
     if (!list_linked(&c->stalled_node))
         list_push_back(&s->stalled, &c->stalled_node);
+    if (!timer_running(&s->starved_timer))
+        timer_start(&s->starved_timer, STARVED_CHECK_MS);
     return false;
 }
 
@@ -279,6 +298,29 @@ static void resume_reading(struct kafka_conn *c)
     list_remove(&c->stalled_node);
     deadline_update(c);
     tcp_conn_resume(c->tcp);
+}
+
+/* A peer that reads gets its time anew. */
+static void judge_held(struct kafka_conn *c, int64_t now_ms)
+{
+    if (c->closing || c->held_since_ms == 0)
+        return;
+    size_t bytes = c->answer_bytes + tcp_conn_queued_bytes(c->tcp);
+    if (bytes < c->held_bytes)
+        c->held_since_ms = now_ms;
+    c->held_bytes = bytes;
+    if (now_ms - c->held_since_ms >= c->shard->door->cfg.request_timeout_ms)
+        kafka__conn_refuse(c, "its answers are not read, and others wait for the memory it holds");
+}
+
+void kafka__conn_on_starved(struct timer *t)
+{
+    struct kafka_shard *s = SL_CONTAINER_OF(t, struct kafka_shard, starved_timer);
+    if (list_empty(&s->stalled))
+        return;
+    LIST_FOREACH_SAFE(node, &s->conns)
+    judge_held(SL_CONTAINER_OF(node, struct kafka_conn, node), loop_now_ms(s->loop));
+    timer_start(t, STARVED_CHECK_MS);
 }
 
 void kafka__conn_resume_stalled(struct kafka_shard *s)
@@ -375,8 +417,12 @@ static void dispatch_frame(struct kafka_conn *c)
 {
     struct kafka_frame f = c->frame;
     struct slice frame = {.data = block_data(f.block) + f.at, .len = f.bytes, .block = f.block};
-    if (!kafka__may_dispatch(c))
+    if (!kafka__may_dispatch(c)) {
+        if (kafka__is_full(c) && c->held_since_ms == 0)
+            c->held_since_ms = loop_now_ms(c->shard->loop);
         return;
+    }
+    c->held_since_ms = 0;
     c->frame = (struct kafka_frame){0};
     c->frame_bytes_last = f.bytes;
     c->frame_bytes_seen = SL_MAX(c->frame_bytes_seen, f.bytes);

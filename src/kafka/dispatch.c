@@ -15,11 +15,15 @@ static int16_t version_of(struct slice frame)
     return (int16_t)get_be16(frame.data + AT_VERSION);
 }
 
+bool kafka__is_full(const struct kafka_conn *c)
+{
+    return c->answer_bytes + tcp_conn_queued_bytes(c->tcp) >= c->shard->door->cfg.answer_bytes_max;
+}
+
 bool kafka__may_dispatch(const struct kafka_conn *c)
 {
-    const struct kafka_door_cfg *cfg = &c->shard->door->cfg;
-    return c->n_waiting == 0 && c->n_pending < cfg->pipelined_max &&
-           c->answer_bytes + tcp_conn_queued_bytes(c->tcp) < cfg->answer_bytes_max;
+    return c->n_waiting == 0 && c->n_pending < c->shard->door->cfg.pipelined_max &&
+           !kafka__is_full(c);
 }
 
 static bool is_served(const struct kafka_route *route, int16_t version)

@@ -57,6 +57,7 @@ static void shard_release(struct kafka_shard *s)
 {
     kafka__memory_unwatch(s->door->memory, s);
     timer_stop(&s->stop_timer);
+    timer_stop(&s->starved_timer);
     block_unref(s->spare);
     sl_free(s->scratch);
     while (s->n_arenas > 0)
@@ -116,6 +117,7 @@ static void shard_init(struct kafka_door *door, struct kafka_shard *s, struct lo
     s->stop_task.run = on_stop;
     s->stopped_task.run = on_shard_stopped;
     timer_init(&s->stop_timer, loop, on_stop_timeout);
+    timer_init(&s->starved_timer, loop, kafka__conn_on_starved);
     s->counters = sl_new_array(struct kafka_counters, door->n_routes);
     kafka__memory_watch(door->memory, s);
 }

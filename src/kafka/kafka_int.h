@@ -43,9 +43,16 @@ void kafka__memory_unref(struct kafka_memory *m);
  * shards are added before traffic; each leaves on its own loop. */
 void kafka__memory_watch(struct kafka_memory *m, struct kafka_shard *s);
 void kafka__memory_unwatch(struct kafka_memory *m, const struct kafka_shard *s);
-/* True when more may be received. Beyond the limit only one connection at a time may, and of a
- * shard it is the one given here: with the oldest unfinished frame. */
-bool kafka__memory_admits(struct kafka_memory *m, const void *conn, bool is_oldest);
+enum kafka_admission {
+    KAFKA_REFUSED,  /* kafka__conn_resume_stalled() says when to ask again */
+    KAFKA_ADMITTED, /* there is room */
+    KAFKA_EXEMPTED, /* there is none, but somebody has to finish: until kafka__memory_finished() */
+};
+/* Whether the connection may receive more. The last eighth is for what begins: so large requests
+ * do not keep small ones out. Beyond the limit one connection at a time may go on, and of a shard
+ * it is the one with the oldest unfinished frame. */
+enum kafka_admission kafka__memory_admits(struct kafka_memory *m, const void *conn, bool has_begun,
+                                          bool is_oldest);
 void kafka__memory_finished(struct kafka_memory *m, const void *conn);
 size_t kafka__memory_used(const struct kafka_memory *m);
 /* A block for `size` received bytes. NULL when memory is short. Charge what arrives in it; the
@@ -77,6 +84,7 @@ struct kafka_shard {
     struct budget arena_budget;
     struct task stop_task, stopped_task;
     struct timer stop_timer;
+    struct timer starved_timer; /* while connections wait for memory */
     bool stopping, is_reported;
     size_t n_pending; /* requests under way */
     atomic_uint_fast64_t n_conns, n_accepted, n_refused, n_under_way;
@@ -147,7 +155,9 @@ struct kafka_conn {
     size_t frame_bytes_last; /* of the last frame */
     struct timer deadline;   /* for an unfinished frame, while we read */
     int64_t deadline_left_ms;
-    uint8_t prefix[4]; /* length of a frame, as far as received */
+    int64_t held_since_ms; /* a request waits because answers are not read; 0: none does */
+    size_t held_bytes;     /* of answers, when that was last looked at */
+    uint8_t prefix[4];     /* length of a frame, as far as received */
     uint8_t prefix_got;
     bool paused; /* asked for memory and got none: to be resumed */
     bool pumping, closing;
@@ -163,6 +173,8 @@ void kafka__conn_close(struct kafka_conn *c);
 /* Frees the connection when nothing refers to it any more. */
 void kafka__conn_check(struct kafka_conn *c);
 void kafka__conn_resume_stalled(struct kafka_shard *s);
+/* Connections wait for memory: those that keep some and do not read their answers are closed. */
+void kafka__conn_on_starved(struct timer *t);
 
 /* ---- requests (dispatch.c, reply.c)
  * --------------------------------------------------------------- */
@@ -180,6 +192,8 @@ struct kafka_pending {
 void kafka__dispatch(struct kafka_conn *c, struct slice frame);
 /* Whether the connection's next request may start now. */
 bool kafka__may_dispatch(const struct kafka_conn *c);
+/* Whether answers that are not read forbid it. */
+bool kafka__is_full(const struct kafka_conn *c);
 /* Answers with this message of `version`, whatever the request's own is. */
 void kafka__reply_with(struct kafka_pending *p, int16_t version, const void *msg);
 /* Drops all requests that the broker does not have; the connection is gone. */

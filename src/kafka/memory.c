@@ -87,23 +87,25 @@ static void wake_starved(struct kafka_memory *m)
         wake(m);
 }
 
-static bool has_room(struct kafka_memory *m)
+static bool has_room(struct kafka_memory *m, bool has_begun)
 {
-    return atomic_load(&m->used) < m->max;
+    size_t reserve = has_begun ? m->max / 8 : 0;
+    return atomic_load(&m->used) < m->max - reserve;
 }
 
-bool kafka__memory_admits(struct kafka_memory *m, const void *conn, bool is_oldest)
+enum kafka_admission kafka__memory_admits(struct kafka_memory *m, const void *conn, bool has_begun,
+                                          bool is_oldest)
 {
-    if (has_room(m))
-        return true;
+    if (has_room(m, has_begun))
+        return KAFKA_ADMITTED;
     const void *nobody = NULL;
     if (atomic_load(&m->exempted) == conn)
-        return true;
+        return KAFKA_EXEMPTED;
     if (is_oldest && atomic_compare_exchange_strong(&m->exempted, &nobody, conn))
-        return true;
+        return KAFKA_EXEMPTED;
     /* Said before looking again: what is freed in between either is seen here or wakes us. */
     atomic_store(&m->starved, true);
-    return has_room(m);
+    return has_room(m, has_begun) ? KAFKA_ADMITTED : KAFKA_REFUSED;
 }
 
 void kafka__memory_finished(struct kafka_memory *m, const void *conn)
