@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void say(const struct ctl *c, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void say(const struct ctl *c, const char *format,
+                                                      va_list args)
 {
     out_progress_end();
     (void)fflush(stdout);
