@@ -246,17 +246,19 @@ static inline void core_start(struct core *c)
 
 static inline void core_end(struct core *c)
 {
+    c->broker.closing = c->broker.closed = true; /* and nobody is to be told */
     fetch__close(&c->broker);
     core_run(c, 100);
     assert_true(produce__idle(&c->broker));
     assert_true(fetch__idle(&c->broker));
-    produce__free(&c->broker);
-    fetch__free(&c->broker);
     for (int32_t i = 0; i < TEST_PARTITIONS; i++) {
+        assert_true(list_empty(&c->partitions[i].log->watches)); /* the log is closed next */
         for (int j = 0; j < c->partitions[i].log->n; j++)
             slice_unref(&c->partitions[i].log->batches[j]);
         sl_free(c->partitions[i].log);
     }
+    produce__free(&c->broker);
+    fetch__free(&c->broker);
     map_free(c->broker.topics_by_name);
     map_free(c->broker.topics_by_id);
     sl_free(c->topic.name);

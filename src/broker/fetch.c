@@ -43,6 +43,8 @@ static void end(struct fetch_run *run, sl_err err)
     f->run = NULL;
     f->call.cancel = NULL;
     run_free(run);
+    if (b->closing)
+        fetch__sessions_drop(b->fetch);
     broker_finish(&f->call);
     if (b->closing && fetch__idle(b))
         broker__idle_check(b);
@@ -388,6 +390,7 @@ void fetch__close(struct broker *b)
         list_push_back(&s->runs, node);
         end_now(SL_CONTAINER_OF(node, struct fetch_run, node));
     }
+    fetch__sessions_drop(s);
 }
 
 void fetch__free(struct broker *b)

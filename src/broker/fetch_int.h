@@ -101,6 +101,8 @@ void fetch__entry_arm(struct fetch_entry *e, int64_t above);
 
 /* fetch_session.c */
 sl_err fetch__sessions_open(struct fetch_state *s) SL_CHECKED;
+/* All that no fetch uses now: their watches must be gone before the log is closed. */
+void fetch__sessions_drop(struct fetch_state *s);
 void fetch__sessions_close(struct fetch_state *s);
 /* Finds, makes or ends the session that the request speaks of, brings it up to date with the
  * request, and fills run->session, set, order and is_full. */

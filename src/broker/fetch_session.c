@@ -264,9 +264,19 @@ sl_err fetch__sessions_open(struct fetch_state *s)
     return SL_OK;
 }
 
+void fetch__sessions_drop(struct fetch_state *s)
+{
+    LIST_FOREACH_SAFE(node, &s->lru)
+    {
+        struct fetch_session *session = SL_CONTAINER_OF(node, struct fetch_session, lru);
+        if (!session->set.run)
+            session_free(session);
+    }
+}
+
 void fetch__sessions_close(struct fetch_state *s)
 {
-    while (!list_empty(&s->lru))
-        session_free(SL_CONTAINER_OF(s->lru.next, struct fetch_session, lru));
+    fetch__sessions_drop(s);
+    SL_ASSERT(list_empty(&s->lru));
     map_free(s->sessions);
 }
