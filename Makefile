@@ -54,6 +54,11 @@ release:
 	@test -f build-release/build.ninja || meson setup --native-file tools/meson/release.ini build-release >/dev/null
 	@$(NINJA) -C build-release programs load-programs
 
+# D2: kill -9 at N system calls under live load (make check does 100).
+.PHONY: kill-points
+kill-points: all
+	@SLUICE=$(BUILD)/sluice $(PYTHON) tests/crash/kill_at_syscall.py --points $(or $(N),1000) --seed $(or $(SEED),1)
+
 # T seconds for each target; what it finds stays in build-fuzz/corpus, seeds are in fuzz/corpus.
 fuzz:
 	@tools/deps.sh --check build test

@@ -30,7 +30,7 @@ TOPIC = "killed"
 # what the broker does to its files and peers, and how often it may happen before the kill
 CALLS = {"pwritev": 60, "pwrite64": 60, "fdatasync": 40, "fsync": 4, "openat": 8, "rename": 2, "ftruncate": 2,
          "unlink": 2, "mkdir": 2, "writev": 60, "write": 60, "pread64": 40, "futex": 200, "epoll_pwait": 200}
-POINT_LIMIT_S = 1.5
+POINT_LIMIT_S = 2  # a call that does not come as often: killed at a moment of our choice
 
 
 class TracedBroker(Broker):
@@ -129,7 +129,7 @@ class Run:
 
     def point(self, number):
         call = self.rng.choice(list(CALLS))
-        count = self.rng.randint(1, CALLS[call])
+        count = max(1, round(CALLS[call] ** self.rng.random()))  # early ones as often as late ones
         self.broker.arm(call, count)
         try:
             self.broker.start()
@@ -207,7 +207,7 @@ def main():
         kills += killed
         if number % 5 == 0 or number == o.points:
             run.check_start()
-            if number % 20 == 0 or number == o.points:
+            if number % 25 == 0 or number == o.points:
                 run.read_back(loads)
             run.broker.kill_tree()
         if run.problems:
