@@ -47,7 +47,8 @@ static inline struct slice slice_str(const char *text)
 static inline struct slice slice_sub(struct slice s, size_t pos, size_t len)
 {
     SL_ASSERT(pos <= s.len && len <= s.len - pos);
-    return (struct slice){.data = s.data + pos, .len = len};
+    /* An absent slice has no address to count from, not even zero bytes. */
+    return (struct slice){.data = pos ? s.data + pos : s.data, .len = len};
 }
 /* One past the last byte. Of an empty slice data itself, which may be NULL: C17 knows no NULL + 0.
  */

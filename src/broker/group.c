@@ -316,11 +316,14 @@ static bool elect_leader(struct group *g)
 {
     if (g->leader && g->leader->awaiting_join)
         return true;
-    for (uint32_t i = 0; i < g->members.n; i++)
-        if (g->members.items[i]->awaiting_join) {
-            g->leader = g->members.items[i];
+    for (uint32_t i = 0; i < g->members.n; i++) {
+        struct member *m = g->members.items[i];
+        SL_ASSERT(m);
+        if (m->awaiting_join) {
+            g->leader = m;
             return true;
         }
+    }
     return false;
 }
 

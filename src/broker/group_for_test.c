@@ -116,7 +116,7 @@ const char *sim_text(struct slice text)
     static char rooms[8][512];
     static unsigned turn;
     char *room = rooms[turn++ % SL_ARRAY_LEN(rooms)];
-    snprintf(room, sizeof rooms[0], "%.*s", (int)text.len, (const char *)text.data);
+    (void)snprintf(room, sizeof rooms[0], "%.*s", (int)text.len, (const char *)text.data);
     return room;
 }
 
@@ -162,7 +162,7 @@ void sim_join_again(struct group_sim *s, struct sim_join *j)
 {
     const char *id = sim_text(j->j.ret_member_id);
     char instance[64];
-    snprintf(instance, sizeof instance, "%s", sim_text(j->j.instance_id));
+    (void)snprintf(instance, sizeof instance, "%s", sim_text(j->j.instance_id));
     bool is_static = j->j.instance_id.data != NULL;
     struct broker_group_join old = j->j;
     struct slice metadata = j->protocols[0].metadata;

@@ -99,9 +99,9 @@ void member_set_add(struct member_set *s, struct member *m)
 
 void member_set_remove(struct member_set *s, struct member *m)
 {
-    uint32_t i = 0;
-    while (i < s->n && s->items[i] != m)
-        i++;
+    uint32_t i = s->n;
+    while (i-- > 0 && s->items[i] != m)
+        ; /* from the end, where those who remove many begin */
     SL_ASSERT(i < s->n);
     s->n--;
     memmove(s->items + i, s->items + i + 1, (s->n - i) * sizeof *s->items);
@@ -219,7 +219,7 @@ static void count_protocol(struct group *g, struct slice name)
 static void uncount_protocol(struct group *g, struct slice name)
 {
     struct supported_protocol *s = find_supported(g, name);
-    SL_ASSERT(s && s->count > 0);
+    SL_ASSERT(s && s->count > 0 && g->supported);
     if (--s->count)
         return;
     slice_unref(&s->name);

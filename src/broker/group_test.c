@@ -113,21 +113,21 @@ static void a_second_member_makes_the_first_one_join_again(void **state)
     sim_sync_free(&y);
 }
 
-static void a_member_must_come_back_with_the_id_it_was_given(void **state)
+static void an_id_that_was_never_given_out_is_unknown(void **state)
 {
     struct group_sim *s = *state;
-    struct sim_join a;
+    struct sim_join a, b;
+    sim_join(s, &a, "invented", NULL, "A");
+    assert_int_equal(SL_EMEMBER, a.j.head.err);
+    sim_join_free(&a);
     sim_join(s, &a, "", NULL, "A");
+    sim_join(s, &b, "invented", NULL, "B");
+    assert_int_equal(SL_EMEMBER, b.j.head.err);
+    assert_int_equal(SL_OK, sim_heartbeat(s, &a));
+    assert_int_equal(SL_OK, sim_leave(s, &a));
+    assert_int_equal(SL_EMEMBER, sim_heartbeat(s, &a));
     sim_join_free(&a);
-    sim_leave(s, &a);
-    memset(&a, 0, sizeof a);
-    struct broker_group_join *j = &a.j;
-    sim_join(s, &a, "unknown", NULL, "A");
-    assert_int_equal(SL_EMEMBER, j->head.err);
-    sim_join_free(&a);
-
-    sim_join(s, &a, "", NULL, "A");
-    sim_join_free(&a);
+    sim_join_free(&b);
 }
 
 static void member_id_required_gives_an_id_that_joins_or_expires(void **state)
@@ -172,6 +172,34 @@ static void member_id_required_gives_an_id_that_joins_or_expires(void **state)
     broker_group_join_fini(&first);
     broker_group_join_fini(&again);
     broker_group_join_fini(&other);
+}
+
+static void a_rebalance_waits_for_an_id_that_was_given_out(void **state)
+{
+    struct group_sim *s = *state;
+    struct pair p;
+    struct sim_join c = {0}, d;
+    make_pair(s, &p);
+    c.j = p.a.j;
+    c.j.head = (struct group_call){0};
+    c.j.members = NULL;
+    c.j.n_members = 0;
+    c.j.answer = NULL;
+    c.j.ret_member_id = (struct slice){0};
+    c.j.member_id_required = true;
+    group_join(s->g, &c.j, s->now_ms);
+    assert_int_equal(SL_EMEMBER_REQUIRED, c.j.head.err);
+    group_sim_settle(s);
+    assert_int_equal(GROUP_STABLE, s->g->life);
+    sim_join_again(s, &p.a);
+    sim_join_again(s, &p.b);
+    assert_false(p.a.answered || p.b.answered);
+    sim_join(s, &d, sim_text(c.j.ret_member_id), NULL, "C");
+    assert_true(p.a.answered && p.b.answered && d.answered);
+    assert_int_equal(3, p.a.j.n_members);
+    sim_join_free(&c);
+    sim_join_free(&d);
+    free_pair(&p);
 }
 
 static void members_without_a_common_protocol_are_refused(void **state)
@@ -600,7 +628,7 @@ static void a_static_member_leaves_by_its_instance_id_alone(void **state)
 static void to_hex(struct slice bytes, char *text, size_t size)
 {
     for (size_t i = 0; i < bytes.len && 2 * i + 2 < size; i++)
-        snprintf(text + 2 * i, 3, "%02x", bytes.data[i]);
+        (void)snprintf(text + 2 * i, 3, "%02x", bytes.data[i]);
 }
 
 static void the_stored_form_is_the_golden_one(void **state)
@@ -718,8 +746,9 @@ int main(void)
         T(two_members_joining_at_once_share_one_generation),
         T(the_first_rebalance_waits_while_new_members_arrive),
         T(a_second_member_makes_the_first_one_join_again),
-        T(a_member_must_come_back_with_the_id_it_was_given),
+        T(an_id_that_was_never_given_out_is_unknown),
         T(member_id_required_gives_an_id_that_joins_or_expires),
+        T(a_rebalance_waits_for_an_id_that_was_given_out),
         T(members_without_a_common_protocol_are_refused),
         T(K10_a_full_group_and_16_MiB_of_metadata_are_refused),
         T(a_follower_that_repeats_its_join_is_told_where_the_group_stands),

@@ -94,10 +94,8 @@ static void sweep_group(struct group_state *gs, struct group *g)
         return;
     size_t n = count_expired(gs, g);
     bool empty = g->life == GROUP_EMPTY && !g->pending.n;
-    if (n && n < g->offsets.count)
+    if (n && (n < g->offsets.count || !empty))
         (void)delete_expired(gs, g, n); /* no memory now: the next round */
-    else if (n && !empty)
-        (void)delete_expired(gs, g, n);
     else if ((n || (empty && !g->offsets.count)) && groups__delete(gs, g, NULL) == SL_OK)
         gs->host.expired_offsets += n;
 }

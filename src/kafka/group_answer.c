@@ -20,14 +20,18 @@ int16_t kafka__group_error(sl_err err)
 {
     if (err == SL_EDENIED)
         return KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
-    return may_go_away(err) ? KAFKA_ERR_COORDINATOR_NOT_AVAILABLE : kafka_error(err);
+    if (may_go_away(err))
+        return KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    return kafka_error(err);
 }
 
 int16_t kafka__group_partition_error(sl_err err)
 {
     if (err == SL_EDENIED)
         return KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
-    return may_go_away(err) ? KAFKA_ERR_COORDINATOR_NOT_AVAILABLE : kafka_error(err);
+    if (may_go_away(err))
+        return KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    return kafka_error(err);
 }
 
 struct slice kafka__client_host(struct kafka_request *r)
