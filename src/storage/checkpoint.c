@@ -103,7 +103,8 @@ static void on_begin(struct task *t)
 {
     struct checkpoint *c = SL_CONTAINER_OF(t, struct checkpoint, begin);
     struct local_engine *e = c->engine;
-    if (c->snapshot.lsn == 0 && e->unrescued > 0) { /* the journal has what no file has */
+    /* The journal has what no file has, or there is none. */
+    if (c->snapshot.lsn == 0 && (e->unrescued > 0 || atomic_load(&e->needs_journal))) {
         c->snapshot.err = SL_EIO;
         snapshot_is_ready(c);
         return;
@@ -176,8 +177,11 @@ static void housekeeping(struct checkpoint *c)
 {
     struct local_engine *e = c->engine;
     sl_err err;
-    while ((err = journal__grow(e->journal)) == SL_OK)
-        ;
+    do {
+        err = SL_EEND;
+        if (space__has(e, e->cfg.journal_file_bytes + e->cfg.reserve_bytes))
+            err = journal__grow(e->journal);
+    } while (err == SL_OK);
     if (err != SL_EEND && log_rate_limited("journal.grow_failed"))
         LOG_WARN("journal.grow_failed", "no further journal file could be made", F_ERR(err));
     space__tick(e);

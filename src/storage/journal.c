@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/byteorder.h"
 #include "base/crc32c.h"
+#include "base/log.h"
 #include "storage/journal_format_int.h"
 #include "storage/paths_int.h"
 
@@ -39,10 +40,15 @@ static sl_err make_file(struct journal *j, uint32_t number, struct vfs_file **re
     paths__journal_file(path, j->dir, number);
     SL_AUTO(vfs_close) struct vfs_file *f = NULL;
     SL_TRY(vfs_open(j->vfs, path, VFS_WRITE | VFS_CREATE, &f));
-    SL_TRY(zero_fill(f, j->file_bytes));
-    SL_TRY(vfs_sync_dir(j->vfs, j->dir));
-    *ret = SL_TAKE(f);
-    return SL_OK;
+    sl_err err = zero_fill(f, j->file_bytes);
+    if (err == SL_OK)
+        err = vfs_sync_dir(j->vfs, j->dir);
+    if (err == SL_OK)
+        *ret = SL_TAKE(f);
+    else if (vfs_unlink(j->vfs, path) != SL_OK)
+        LOG_WARN("journal.leftover", "an unfinished journal file goes at the next start",
+                 F_STR("file", path));
+    return err;
 }
 
 /* Reserves a number under the lock, fills without it, then shows the file. */

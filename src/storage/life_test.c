@@ -433,6 +433,38 @@ static void F04_a_full_disk_refuses_appends_serves_reads_and_heals(void **state)
     play(full_disk);
 }
 
+/* All journal files are full of records that count, and there is no room for one more. */
+static void full_at_start(struct world *w)
+{
+    struct log_part *p = open_part(w, 1, test_topic_cfg);
+    append_many(w, p, 20);
+    struct simfs *image = simfs_image(scene_fs, SIMFS_KILL, 3);
+    struct simfs *own = scene_fs;
+    assert_int_equal(SL_OK, close_world(w));
+    w->vfs = simfs_vfs(image);
+    w->cfg.journal_files_max = 1;
+    simfs_set_capacity(image, simfs_used_bytes(image) + (500 << 10));
+    open_world(w);
+    p = open_part(w, 1, test_topic_cfg);
+    assert_int_equal(20, read_all(w, p, 0, 1 << 20));
+    struct call c = {0};
+    append_start(w, &c, p, test_batch(CODEC_NONE, 1, 10), LOG_DURABLE);
+    assert_int_equal(SL_ENOSPC, append_finish(&c));
+    simfs_set_capacity(image, 0);
+    pass_ms(5000);
+    assert_int_equal(20, append_records(w, p, 1, 10));
+    assert_int_equal(21, read_all(w, p, 0, 1 << 20));
+    assert_int_equal(SL_OK, close_world(w));
+    w->vfs = simfs_vfs(own);
+    open_world(w);
+    simfs_free(image);
+}
+
+static void B07_a_full_disk_at_start_serves_reads_and_heals(void **state)
+{
+    play(full_at_start);
+}
+
 static void append_time(struct world *w)
 {
     struct log_part *p = open_part(w, 1, test_topic_cfg);
@@ -470,6 +502,7 @@ int main(void)
         cmocka_unit_test(B08_a_retry_is_answered_with_its_first_offset_also_after_a_restart),
         cmocka_unit_test(B08_a_repeat_of_what_is_under_way_gets_its_result),
         cmocka_unit_test(F04_a_full_disk_refuses_appends_serves_reads_and_heals),
+        cmocka_unit_test(B07_a_full_disk_at_start_serves_reads_and_heals),
         cmocka_unit_test(log_append_time_stamps_a_valid_batch_and_never_goes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

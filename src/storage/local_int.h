@@ -184,8 +184,9 @@ struct local_engine {
     uint32_t unrescued; /* fenced segments: until their bytes moved, no checkpoint may pass them */
     bool dead;          /* journal or metastore lost */
     /* any thread */
-    atomic_bool refusing; /* disk full */
-    atomic_bool stopping; /* closing: nothing is tried again */
+    atomic_bool refusing;      /* disk full */
+    atomic_bool stopping;      /* closing: nothing is tried again */
+    atomic_bool needs_journal; /* no space for one at start: nothing is appended or saved */
     atomic_uint_fast64_t syncs, sync_ns, fenced_files;
 };
 
@@ -266,6 +267,8 @@ uint64_t checkpoint__lsn(const struct checkpoint *c);
 void space__check(struct local_engine *e, uint64_t bytes);
 /* Checkpoint thread, and at open: gives the ballast up, or takes it back and heals. */
 void space__tick(struct local_engine *e);
+/* True when the disk has as much left; also when that is not known. */
+bool space__has(struct local_engine *e, uint64_t bytes);
 void space__release_ballast(struct local_engine *e);
 
 /* ---- topic_files.c: core loop, the work on workers ------------------------------------------- */
@@ -286,6 +289,8 @@ void retention__trim(struct log_engine *base, struct log_part *p, int64_t offset
 
 /* ---- recovery.c: before the threads start -------------------------------------------------- */
 
+/* A new journal file and both CURRENT slots. Without space for it: SL_OK, needs_journal is set. */
+sl_err recovery__begin_journal(struct local_engine *e) SL_CHECKED;
 sl_err recovery__run(struct local_engine *e, struct sl_fault *fault) SL_CHECKED;
 
 /* The partition of a pid, made when it is new; adds it to its topic's list. */

@@ -226,19 +226,35 @@ static sl_err open_journal(struct recovery *r)
 static sl_err begin_journal(struct local_engine *e)
 {
     uint64_t lsn = 0;
-    sl_err err = journal__start(e->journal, &lsn);
-    if (err == SL_ENOSPC) {
-        atomic_store(&e->space.has_ballast, true);
-        space__release_ballast(e);
-        err = journal__start(e->journal, &lsn);
-    }
-    SL_TRY(err);
+    SL_TRY(journal__start(e->journal, &lsn));
     SL_TRY(snapshot__commit_lsn(e, lsn));
     SL_TRY(current__write(&e->current, lsn, false));
     SL_TRY(current__write(&e->current, lsn, false));
     journal__recycle(e->journal, lsn);
     e->completed_lsn = lsn;
     return SL_OK;
+}
+
+sl_err recovery__begin_journal(struct local_engine *e)
+{
+    sl_err err = begin_journal(e);
+    atomic_store(&e->needs_journal, err != SL_OK);
+    if (err != SL_ENOSPC)
+        return err;
+    atomic_store(&e->refusing, true); /* B07: reads and deletes are served all the same */
+    return SL_OK;
+}
+
+/* Holes are known from the rows, whatever the start was like. */
+static void report_holes(struct recovery *r)
+{
+    void *value = NULL;
+    for (size_t i = 0; map_next(r->parts, &i, NULL, &value);) {
+        struct log_part *p = ((struct rec_part *)value)->part;
+        int64_t end = recovery__note_holes(p);
+        if (end < p->high_watermark)
+            part__damage(p, end, p->high_watermark);
+    }
 }
 
 static sl_err run(struct recovery *r)
@@ -250,8 +266,13 @@ static sl_err run(struct recovery *r)
     bool fresh = !e->current.found && map_count(r->parts) == 0;
     if (!r->clean && !fresh)
         SL_TRY(repair(r));
+    else
+        report_holes(r);
     SL_TRY(finish_deletions(e));
-    SL_TRY(begin_journal(e));
+    SL_TRY(recovery__begin_journal(e));
+    if (atomic_load(&e->needs_journal))
+        LOG_ERROR("disk.full", "no space for a journal: appends are refused until there is",
+                  F_STR("dir", e->data_dir));
     if (!fresh)
         LOG_INFO("recovery.done", r->clean ? "clean start" : "recovered after an unclean end",
                  F_I64("partitions", map_count(r->parts)), F_I64("replayed", r->replayed),
@@ -265,6 +286,10 @@ sl_err recovery__run(struct local_engine *e, struct sl_fault *fault)
                          .fault = fault,
                          .parts = map_new(SIZE_MAX),
                          .now_ms = clock_wall_ms(e->env.clock)};
+    if (!space__has(e, e->cfg.reserve_bytes)) {
+        atomic_store(&e->space.has_ballast, true); /* if the last process left one */
+        space__release_ballast(e);
+    }
     sl_err err = run(&r);
     if (err != SL_OK && fault && fault->what[0] == 0)
         (void)sl_fault_set(fault, err, "recovery of the data directory failed: %s",

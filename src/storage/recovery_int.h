@@ -32,5 +32,7 @@ struct segment *recovery__segment(struct log_part *p, int64_t base_offset, bool 
 sl_err recovery__replay(struct recovery *r) SL_CHECKED;
 /* Finds the true end of one partition; cuts, or keeps and reports damage. */
 sl_err recovery__scan(struct recovery *r, struct rec_part *rp) SL_CHECKED;
+/* Segments follow one another; what is missing between two is noted as damage. The end. */
+int64_t recovery__note_holes(struct log_part *p);
 
 #endif

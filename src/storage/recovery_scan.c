@@ -264,8 +264,7 @@ static sl_err sync_dir(struct recovery *r, const struct log_part *p)
     return vfs_sync_dir(r->engine->env.vfs, dir);
 }
 
-/* Segments follow one another; what is missing between two is damage. */
-static int64_t note_holes(struct log_part *p)
+int64_t recovery__note_holes(struct log_part *p)
 {
     int64_t end = p->log_start;
     for (uint32_t i = 0; i < p->n_segments; i++) {
@@ -327,7 +326,7 @@ sl_err recovery__scan(struct recovery *r, struct rec_part *rp)
         if (i + 1 < p->n_segments && s->state == SEGMENT_ACTIVE)
             s->state = SEGMENT_SEALED;
     }
-    int64_t end = note_holes(p);
+    int64_t end = recovery__note_holes(p);
     if (end < rp->known_next) { /* a lost tail: its offsets are never given again */
         part__damage(p, end, rp->known_next);
         if (p->n_segments > 0 && part__active(p)->state == SEGMENT_ACTIVE)

@@ -8,7 +8,7 @@
 enum { CHECK_MS = 200, CHUNK_BYTES = 1 << 20 };
 #define HEAL_MARGIN_BYTES (UINT64_C(8) << 20)
 
-static bool has_free(struct local_engine *e, uint64_t bytes)
+bool space__has(struct local_engine *e, uint64_t bytes)
 {
     struct vfs_space space;
     if (vfs_space(e->env.vfs, e->data_dir, &space) != SL_OK)
@@ -24,7 +24,7 @@ void space__check(struct local_engine *e, uint64_t bytes)
         return;
     e->space.bytes = 0;
     e->space.last_ms = now_ms;
-    if (atomic_load(&e->refusing) || has_free(e, e->cfg.reserve_bytes))
+    if (atomic_load(&e->refusing) || space__has(e, e->cfg.reserve_bytes))
         return;
     atomic_store(&e->refusing, true);
     LOG_ERROR("disk.full", "appends are refused until there is space; reads and deletes go on",
@@ -80,14 +80,19 @@ void space__tick(struct local_engine *e)
 {
     bool wants_ballast = e->cfg.ballast_bytes != UINT64_MAX && !atomic_load(&e->space.has_ballast);
     uint64_t needed = e->cfg.reserve_bytes + HEAL_MARGIN_BYTES;
-    if (atomic_load(&e->refusing) && !has_free(e, e->cfg.reserve_bytes))
+    if (atomic_load(&e->refusing) && !space__has(e, e->cfg.reserve_bytes))
         space__release_ballast(e);
+    bool wants_journal = atomic_load(&e->needs_journal);
     if (wants_ballast)
         needed += e->cfg.ballast_bytes;
+    if (wants_journal)
+        needed += e->cfg.journal_file_bytes;
     if (!wants_ballast && !atomic_load(&e->refusing))
         return;
-    if (!has_free(e, needed))
+    if (!space__has(e, needed))
         return;
+    if (wants_journal && (recovery__begin_journal(e) != SL_OK || atomic_load(&e->needs_journal)))
+        return; /* again at the next tick */
     if (wants_ballast)
         take_ballast(e);
     if (atomic_exchange(&e->refusing, false))
