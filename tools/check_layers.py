@@ -19,6 +19,20 @@ def read_table(root):
     return rows, headers
 
 
+def is_test(path):
+    return path.name.endswith(("_test.c", "_for_test.c", "_for_test.h"))
+
+
+def below(folder, rows):
+    """All layers under a folder: its tests build them too."""
+    found, todo = set(), [folder]
+    while todo:
+        new = rows.get(todo.pop(), set()) - found
+        found |= new
+        todo += new
+    return found
+
+
 def why_refused(path, folder, allowed, include):
     """None, or why this file of `folder` may not include that path."""
     parts = include.split("/")
@@ -51,7 +65,8 @@ def check(root):
             _, ours, theirs = m.groups()
             if theirs and theirs in headers and folder not in headers[theirs]:
                 problems.append(f"{rel}: {theirs} belongs to {' '.join(sorted(headers[theirs]))}")
-            reason = ours and why_refused(path, folder, rows[folder], ours)
+            allowed = below(folder, rows) if is_test(path) else rows[folder]
+            reason = ours and why_refused(path, folder, allowed, ours)
             if reason:
                 problems.append(f'{rel}: "{ours}" {reason}')
     return problems
