@@ -56,7 +56,7 @@ static sl_err load_settings(struct sl_fault *fault, struct options **ret)
     return config_load(command_line.argc, command_line.argv, NULL, fault, ret);
 }
 
-static _Noreturn void die(int status)
+static __attribute__((noreturn)) void die(int status)
 {
     _exit(status);
 }
