@@ -361,6 +361,7 @@ void broker_fetch_init(struct broker_fetch *f)
 void broker_fetch_counters(const struct broker *b, struct broker_fetch_counters *ret)
 {
     *ret = b->fetch->counters;
+    ret->memory_bytes = fetch__memory_used(b->fetch->memory);
 }
 
 /* ---- life with the broker

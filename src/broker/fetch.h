@@ -70,6 +70,7 @@ void broker_fetch_results_free(struct broker_fetch_results *r); /* accepts NULL 
 struct broker_fetch_counters {
     uint64_t fetches, parked, sessions_made, sessions_evicted, bytes;
     uint32_t sessions, session_partitions; /* now */
+    uint64_t memory_bytes;                 /* now: read, and not with a socket yet */
 };
 /* On the core loop. */
 void broker_fetch_counters(const struct broker *b, struct broker_fetch_counters *ret);

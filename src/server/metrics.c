@@ -1,6 +1,8 @@
 #include "server/metrics.h"
 
 #include "base/alloc.h"
+#include "broker/fetch.h"
+#include "broker/produce.h"
 #include "broker/status.h"
 #include "kafka/kafka.h"
 #include "server/data_dir.h"
@@ -17,6 +19,8 @@ struct metrics_source {
     struct kafka_door_metrics kafka;
     struct log_engine_counters log;
     struct broker_counts counts;
+    struct broker_produce_counters produce;
+    struct broker_fetch_counters fetch;
     int64_t n_damaged, log_bytes;
     uint64_t series, series_left_out;
     size_t http_connections;
@@ -77,6 +81,8 @@ static void gather(struct metrics_source *m, struct server *s)
     kafka_door_metrics(s->kafka, &m->kafka);
     s->log->ops->counters(s->log, &m->log);
     broker_counts(s->broker, &m->counts);
+    broker_produce_counters(s->broker, &m->produce);
+    broker_fetch_counters(s->broker, &m->fetch);
     broker_each_partition(s->broker, add_partition, m);
     m->http_connections = http_server_connections(s->http);
     m->http_requests = http_server_requests(s->http);
