@@ -1,5 +1,7 @@
 #include "meta/sqlite/files.h"
 
+#include "base/byteorder.h"
+#include "base/crc32c.h"
 #include "vfs/vfs.h"
 
 #include <stdio.h>
@@ -16,6 +18,7 @@ struct open_file {
     struct vfs_file *file;
     const char *path;    /* SQLite keeps it until close */
     bool directory_owed; /* made by us: its entry is durable after the first sync */
+    bool has_pages;      /* meta.db itself: its pages carry checksums */
 };
 
 static struct open_file *as_file(sqlite3_file *f)
@@ -57,13 +60,64 @@ static int file_close(sqlite3_file *base)
     return SQLITE_OK;
 }
 
+/* ---- pages: 4,088 bytes of SQLite's, crc32c (little-endian), four zero bytes ----------------- */
+
+enum {
+    PAGE_CRC = META_PAGE_BYTES - META_PAGE_RESERVED_BYTES,
+    HEADER_PAGE_SIZE = 16, /* where the file's header has it, big-endian */
+    HEADER_RESERVED = 20,
+};
+
+static uint32_t page_crc(const uint8_t *page, int64_t pos)
+{
+    uint8_t place[8];
+    put_le64(place, (uint64_t)pos);
+    return crc32c(crc32c(0, place, sizeof place), page, PAGE_CRC);
+}
+
+static bool page_holds(const uint8_t *page, int64_t pos)
+{
+    return get_le32(page + PAGE_CRC) == page_crc(page, pos) && get_le32(page + PAGE_CRC + 4) == 0;
+}
+
+/* SQLite reads whole pages, and the fixed fields of the first one to learn how large a page is. */
+static bool read_holds(const uint8_t *data, size_t len, int64_t pos)
+{
+    if (len == META_PAGE_BYTES && pos % META_PAGE_BYTES == 0)
+        return page_holds(data, pos);
+    if (pos == 0 && len > HEADER_RESERVED)
+        return get_be16(data + HEADER_PAGE_SIZE) == META_PAGE_BYTES &&
+               data[HEADER_RESERVED] == META_PAGE_RESERVED_BYTES;
+    return len < META_PAGE_RESERVED_BYTES * 4; /* the change counter; nothing else is read */
+}
+
+static int check_read(struct open_file *f, const uint8_t *data, size_t len, int64_t pos)
+{
+    if (!f->has_pages || read_holds(data, len, pos))
+        return SQLITE_OK;
+    f->files->damaged_page = pos / META_PAGE_BYTES + 1;
+    return SQLITE_IOERR_DATA;
+}
+
+/* SQLite reserved these bytes of its buffer for its VFS, which is why the const goes. */
+static void seal_page(const struct open_file *f, const void *data, size_t len, int64_t pos)
+{
+    if (!f->has_pages || len != META_PAGE_BYTES)
+        return;
+    uint8_t *page = (uint8_t *)(uintptr_t)data;
+    put_le32(page + PAGE_CRC, page_crc(page, pos));
+    put_le32(page + PAGE_CRC + 4, 0);
+}
+
+/* ---- one open file -------------------------------------------------------------------------- */
+
 static int file_read(sqlite3_file *base, void *data, int len, sqlite3_int64 pos)
 {
     size_t n = 0;
     if (vfs_pread(as_file(base)->file, data, (size_t)len, pos, &n) != SL_OK)
         return SQLITE_IOERR_READ;
     if (n == (size_t)len)
-        return SQLITE_OK;
+        return check_read(as_file(base), data, n, pos);
     memset((uint8_t *)data + n, 0, (size_t)len - n);
     return SQLITE_IOERR_SHORT_READ;
 }
@@ -73,6 +127,7 @@ static int file_write(sqlite3_file *base, const void *data, int len, sqlite3_int
     struct open_file *f = as_file(base);
     if (f->files->sync_failed)
         return SQLITE_IOERR_WRITE;
+    seal_page(f, data, (size_t)len, pos);
     return code_of(vfs_pwrite(f->file, data, (size_t)len, pos), SQLITE_IOERR_WRITE);
 }
 
@@ -165,6 +220,7 @@ static int files_open(sqlite3_vfs *v, const char *path, sqlite3_file *ret, int f
     if (err != SL_OK)
         return code_of(err, SQLITE_CANTOPEN);
     f->directory_owed = !existed;
+    f->has_pages = (flags & SQLITE_OPEN_MAIN_DB) != 0;
     f->base.pMethods = &file_methods;
     if (ret_flags)
         *ret_flags = flags;

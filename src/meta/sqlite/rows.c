@@ -10,6 +10,13 @@ sl_err meta__error(struct sqlite_meta *m, int rc, struct sl_fault *fault)
         (void)snprintf(fault->where, sizeof fault->where, "meta.db");
     const char *text = m->db ? sqlite3_errmsg(m->db) : sqlite3_errstr(rc);
     int extended = m->db ? sqlite3_extended_errcode(m->db) : rc;
+    if (extended == SQLITE_IOERR_DATA || rc == SQLITE_IOERR_DATA) {
+        if (fault)
+            (void)snprintf(fault->where, sizeof fault->where, "meta.db, page %lld",
+                           (long long)m->files.damaged_page);
+        return sl_fault_set(fault, SL_ECORRUPT,
+                            "the page fails its checksum: restore a backup, or rebuild it");
+    }
     switch (rc & 0xff) {
     case SQLITE_FULL:
         return sl_fault_set(fault, SL_ENOSPC, "the disk is full: free some space");

@@ -66,7 +66,10 @@ static sl_err demand_wal(struct sqlite_meta *m, struct sl_fault *fault)
 
 static sl_err set_up(struct sqlite_meta *m, struct sl_fault *fault)
 {
-    (void)sqlite3_extended_result_codes(m->db, 0);
+    int reserved = META_PAGE_RESERVED_BYTES; /* of a new file: room for the checksum of a page */
+    int rc = sqlite3_file_control(m->db, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved);
+    if (rc != SQLITE_OK)
+        return meta__error(m, rc, fault);
     SL_TRY(execute(m, "PRAGMA locking_mode=EXCLUSIVE", fault)); /* first: WAL without xShm */
     SL_TRY(demand_wal(m, fault));
     return execute(m,

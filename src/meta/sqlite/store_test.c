@@ -1,5 +1,6 @@
 #include "base/alloc.h"
 #include "meta/metastore.h"
+#include "meta/sqlite/files.h"
 #include "vfs/vfs.h"
 
 #include <setjmp.h>
@@ -189,15 +190,20 @@ static void assert_rows(struct world *w, const char *expected)
     assert_string_equal(expected, seen.text);
 }
 
-/* Runs SQL on the closed file, as an operator or a bad disk would. */
+/* Runs SQL on the closed file, so that pages are whole and a row is not. */
 static void tamper(struct world *w, const char *sql)
 {
     sqlite3 *db = NULL;
+    struct sqlite_files files = {0};
     meta_close(w->meta);
     w->meta = NULL;
-    assert_int_equal(SQLITE_OK, sqlite3_open(w->path, &db));
+    assert_int_equal(SL_OK, meta__files_register(&files, vfs_real()));
+    assert_int_equal(SQLITE_OK, sqlite3_open_v2(w->path, &db, SQLITE_OPEN_READWRITE, files.name));
+    assert_int_equal(SQLITE_OK,
+                     sqlite3_exec(db, "PRAGMA locking_mode=EXCLUSIVE", NULL, NULL, NULL));
     assert_int_equal(SQLITE_OK, sqlite3_exec(db, sql, NULL, NULL, NULL));
     assert_int_equal(SQLITE_OK, sqlite3_close(db));
+    meta__files_unregister(&files);
 }
 
 /* ---- tests ---------------------------------------------------------------------------------- */
