@@ -57,6 +57,30 @@ static void respond(struct fetch_run *run)
     end(run, SL_OK);
 }
 
+/* ---- limits -------------------------------------------------------------------------------------
+ */
+
+/* What this response may hold beyond its first batch: the client's wish within the broker's limits,
+ * the last of which shrinks while slow readers hold data (K09). */
+static uint64_t response_bytes_max(const struct fetch_run *run)
+{
+    const struct broker *b = run->f->call.broker;
+    uint64_t max = SL_MIN((uint64_t)SL_MAX(run->f->max_bytes, 0), (uint64_t)b->cfg.fetch_bytes_max);
+    return SL_MIN(max, fetch__memory_share(b->fetch->memory));
+}
+
+static uint64_t room_left(const struct fetch_run *run)
+{
+    return run->bytes_max > run->collected ? run->bytes_max - run->collected : 0;
+}
+
+/* What is worth an answer: no more than a response can hold, whatever the client asked for. */
+static uint64_t bytes_wanted(const struct fetch_run *run)
+{
+    uint64_t max = SL_MIN((uint64_t)SL_MAX(run->f->max_bytes, 0), run->bytes_max / 2);
+    return SL_MIN((uint64_t)SL_MAX(run->f->min_bytes, 0), SL_MAX(max, (uint64_t)1));
+}
+
 /* ---- parking ------------------------------------------------------------------------------------
  */
 
@@ -92,8 +116,8 @@ static void park(struct fetch_run *run)
  * still too little. */
 static bool has_enough(struct fetch_run *run)
 {
-    uint64_t found = run->dropped;
-    if (run->f->min_bytes <= 1)
+    uint64_t found = run->dropped, wanted = bytes_wanted(run);
+    if (wanted <= 1)
         return true;
     LIST_FOREACH (node, &run->set->ready) {
         struct fetch_entry *e = SL_CONTAINER_OF(node, struct fetch_entry, node);
@@ -107,7 +131,7 @@ static bool has_enough(struct fetch_run *run)
         if (!list_linked(&e->watch.node))
             fetch__entry_arm(e, state.high_watermark);
     }
-    return found >= (uint64_t)run->f->min_bytes;
+    return found >= wanted;
 }
 
 static void wake_sets(struct task *t)
@@ -156,20 +180,6 @@ static void cancel_fetch(struct broker_call *c)
 
 /* ---- looking
  * ---------------------------------------------------------------------------------------- */
-
-/* What this response may hold beyond its first batch: the client's wish within the broker's limits,
- * the last of which shrinks while slow readers hold data (K09). */
-static uint64_t response_bytes_max(const struct fetch_run *run)
-{
-    const struct broker *b = run->f->call.broker;
-    uint64_t max = SL_MIN((uint64_t)SL_MAX(run->f->max_bytes, 0), (uint64_t)b->cfg.fetch_bytes_max);
-    return SL_MIN(max, fetch__memory_share(b->fetch->memory));
-}
-
-static uint64_t room_left(const struct fetch_run *run)
-{
-    return run->bytes_max > run->collected ? run->bytes_max - run->collected : 0;
-}
 
 /* Answered: with data, with an error, or because a session's client knows something else. */
 static void tell(struct fetch_run *run, struct fetch_entry *e)
@@ -276,7 +286,7 @@ static sl_err look_at(struct fetch_run *run, struct fetch_entry *e)
 static bool is_enough(const struct fetch_run *run)
 {
     return run->must_end || run->has_error || run->f->max_wait_ms <= 0 ||
-           run->collected >= (uint64_t)SL_MAX(run->f->min_bytes, 0) || run->set->n_entries == 0;
+           run->collected >= bytes_wanted(run) || run->set->n_entries == 0;
 }
 
 static bool may_go_on(const struct fetch_run *run)

@@ -160,6 +160,19 @@ static void min_bytes_are_waited_for_without_reading_again_and_again(struct core
     drop(f);
 }
 
+static void more_min_bytes_than_a_response_holds_are_not_waited_for(struct core *c)
+{
+    struct fetched *f = fetch_new(c, 1);
+    append(c, 0, 10, 1000000);
+    f->f.min_bytes = 40 << 20;
+    f->f.max_wait_ms = 60000;
+    f->parts[0].bytes_max = 50 << 20;
+    fetch_submit(c, f);
+    assert_true(f->finished);
+    assert_int_equal(8, count_batches(f->f.results->items[0].records));
+    drop(f);
+}
+
 static void a_fetch_from_the_middle_of_a_batch_gets_the_whole_batch(struct core *c)
 {
     struct log_batch batch = {.bytes = test_batch(CODEC_LZ4, 10, 100)};
@@ -569,6 +582,7 @@ int main(void)
         CORE_TEST(a_fetch_waits_no_longer_than_it_may),
         CORE_TEST(K09_a_wait_is_capped_at_five_minutes),
         CORE_TEST(min_bytes_are_waited_for_without_reading_again_and_again),
+        CORE_TEST(more_min_bytes_than_a_response_holds_are_not_waited_for),
         CORE_TEST(a_fetch_from_the_middle_of_a_batch_gets_the_whole_batch),
         CORE_TEST(the_first_batch_comes_whole_whatever_the_limits),
         CORE_TEST(limits_of_a_partition_and_of_the_response_hold),
