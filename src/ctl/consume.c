@@ -5,6 +5,7 @@
 #include "record/records.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 enum {
     FETCH_VERSION = 12,
@@ -21,6 +22,7 @@ struct reading {
     struct ctl_partition *ends;
     size_t n;
     int64_t left; /* records that may be printed; -1: no limit */
+    int64_t n_records;
     struct buf scratch;
     int status;
 };
@@ -139,6 +141,7 @@ static void print_record(struct reading *reading, int32_t partition, struct reco
     (void)fputc('\n', stdout);
     if (ferror(stdout))
         reading->status = CTL_FAILED; /* nobody reads any more */
+    reading->n_records++;
     if (reading->left > 0)
         reading->left--;
 }
@@ -243,6 +246,8 @@ static void fetch_once(struct reading *r)
     }
     arena_free(c->arena);
     c->arena = kept;
+    if (!isatty(STDOUT_FILENO))
+        out_progress("%lld records read", (long long)r->n_records);
     if (fflush(stdout) != 0 && !r->status)
         r->status = CTL_FAILED;
 }

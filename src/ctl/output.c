@@ -1,6 +1,7 @@
 #include "ctl/output.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -165,12 +166,16 @@ void out_rows(const struct ctl *c, json_t *rows, const struct out_column *column
 /* ---- progress
  * -------------------------------------------------------------------------------------- */
 
+enum { PROGRESS_MS = 200 };
 static bool progress_shown;
 
 void out_progress(const char *format, ...)
 {
-    if (!isatty(STDERR_FILENO))
+    static int64_t next_ms;
+    int64_t now_ms = clock_monotonic_ms(&clock_real);
+    if (now_ms < next_ms || !isatty(STDERR_FILENO))
         return;
+    next_ms = now_ms + PROGRESS_MS;
     va_list args;
     va_start(args, format);
     (void)fprintf(stderr, "\r\033[K");

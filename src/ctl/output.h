@@ -28,7 +28,8 @@ json_t *out_uuid(const struct uuid *id);
 /* "12.3 MiB" */
 void out_size(int64_t bytes, char ret_text[32]);
 
-/* A line that is written over and over on a terminal's stderr; nothing elsewhere. */
+/* A line that is written over and over on a terminal's stderr, a few times a second; nothing
+ * elsewhere. */
 void out_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void out_progress_end(void);
 

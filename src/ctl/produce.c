@@ -17,7 +17,6 @@ enum {
     LINGER_MS = 50, /* a batch goes when the input has nothing for so long */
     PRODUCE_VERSION = 9,
     HEADERS_MAX = 100,
-    PROGRESS_RECORDS = 10000,
 };
 
 /* One batch for each partition that keyed records go to; records without key share one. */
@@ -97,6 +96,7 @@ static void flush_partition(struct sender *s, size_t i)
     if (!s->status) {
         s->n_records += n;
         s->n_bytes += (int64_t)batch.len;
+        out_progress("%lld records sent", (long long)s->n_records);
     }
     slice_unref(&batch);
     if (i == s->next && !ctl_flag(s->c, "partition"))
@@ -119,8 +119,6 @@ static void add_record(struct sender *s, const struct new_record *r)
         s->status = ctl_fail(s->c, "a record of %zu bytes: %s", r->value.len, sl_err_text(err));
     else if (batch_builder_bytes(s->builders[i]) >= BATCH_BYTES_MAX)
         flush_partition(s, i);
-    if (s->n_records / PROGRESS_RECORDS)
-        out_progress("%lld records sent", (long long)s->n_records);
 }
 
 static void send_line(struct sender *s, struct slice line)

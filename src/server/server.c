@@ -187,6 +187,21 @@ static void advertised(struct server *s, struct kafka_door_cfg *cfg)
     }
 }
 
+/* Descriptors that neither segments nor HTTP may take: so the door, and not the kernel, decides who
+ * goes when there are too many (K13). */
+static uint32_t kafka_connections_max(const struct server *s)
+{
+    enum { OTHERS = 128, SHARE_MIN = 4, HTTP_SHARE = 8 };
+    int64_t given = number(s, CONFIG_kafka_connections_max);
+    struct rlimit limit;
+    if (given > 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT32_MAX)
+        return (uint32_t)given;
+    int64_t all = (int64_t)limit.rlim_cur;
+    int64_t http = SL_MIN(number(s, CONFIG_http_connections_max), all / HTTP_SHARE);
+    int64_t left = all - number(s, CONFIG_open_files_max) - http - OTHERS;
+    return (uint32_t)SL_MAX(left, all / SHARE_MIN);
+}
+
 /* A refused address is told with the flag that changes it, and with who has it. */
 static sl_err explain_listen(sl_err err, const char *flag, const char *addr, struct sl_fault *fault)
 {
@@ -217,7 +232,7 @@ static sl_err start_kafka(struct server *s, struct sl_fault *fault)
         .node_id = (int32_t)number(s, CONFIG_node_id),
         .frame_bytes_max = (size_t)number(s, CONFIG_kafka_frame_bytes),
         .request_bytes_max = (size_t)number(s, CONFIG_request_memory_bytes),
-        .connections_max = (uint32_t)number(s, CONFIG_kafka_connections_max),
+        .connections_max = kafka_connections_max(s),
     };
     advertised(s, &cfg);
     sl_err err = kafka_door_start(&cfg, s->broker, loops, SL_MAX(s->n_io, 1U), fault, &s->kafka);

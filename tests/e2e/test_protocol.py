@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """What client libraries never send, byte by byte; ids are those of the bad-input catalogue."""
+import socket
 import struct
 import time
 
@@ -276,6 +277,28 @@ class TransactionsAreRefusedTest(ProtocolTestCase):
         payload = wire.batch([b"a"], attributes=TRANSACTIONAL, producer=(1, 0, 0))
         error, _, _ = self.connection.produce(self.topic, payload, transactional_id="tx")
         self.assertEqual(INVALID_TXN_STATE, error)
+
+
+class FewDescriptors(harness.Broker):
+    def command(self):
+        return ["prlimit", "--nofile=1200:1200", *super().command()]
+
+
+class SilentConnectionsTest(harness.FreshBrokerTestCase):
+    def test_K13_silent_connections_beyond_the_descriptors_make_room_for_clients(self):
+        self.broker = FewDescriptors()
+        self.addCleanup(self.broker.close)
+        self.broker.start()
+        silent = []
+        self.addCleanup(lambda: [s.close() for s in silent])
+        with wire.Connection(self.broker) as working:
+            self.assertEqual(NONE, working.api_versions()[0])
+            for _ in range(1500):
+                silent.append(socket.create_connection(("127.0.0.1", self.broker.kafka_port), 20))
+            for _ in range(50):
+                with wire.Connection(self.broker) as late:
+                    self.assertEqual(NONE, late.api_versions()[0])
+            self.assertEqual(NONE, working.api_versions()[0])
 
 
 if __name__ == "__main__":
