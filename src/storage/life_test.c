@@ -465,6 +465,37 @@ static void B07_a_full_disk_at_start_serves_reads_and_heals(void **state)
     play(full_at_start);
 }
 
+/* The journal cannot be synced: whether the append happened is not known, and the process must end.
+ */
+static void lose_journal(struct world *w)
+{
+    struct log_part *p = open_part(w, 1, test_topic_cfg);
+    const struct simfs_fault fault = {
+        .calls = SIMFS_SYNC, .n = 1, .err = SL_EIO, .path_part = ".jnl"};
+    append_many(w, p, 2);
+    simfs_set_fault(scene_fs, &fault);
+    struct call c = {0};
+    append_start(w, &c, p, test_batch(CODEC_NONE, 1, 10), LOG_DURABLE);
+    assert_int_equal(SL_EUNKNOWN_OUTCOME, append_finish(&c));
+    assert_int_equal(2, state_of(w, p).high_watermark); /* nobody saw it */
+    append_start(w, &c, p, test_batch(CODEC_NONE, 1, 10), LOG_DURABLE);
+    assert_int_equal(SL_EUNKNOWN_OUTCOME, append_finish(&c));
+    assert_true(w->fatal);
+    sim_stop(sim_current()); /* as the process would */
+    sim_yield("stop", 0);
+}
+
+static void B36_a_lost_journal_is_an_unknown_outcome_and_ends_the_process(void **state)
+{
+    const struct sim_opts opts = {.seed = 7, .abandons = true};
+    struct scene s = {.fs = simfs_new(), .play = lose_journal};
+    struct sim *sim = sim_new(&opts);
+    scene_fs = s.fs;
+    assert_int_equal(SIM_STOPPED, sim_run(sim, play_scene, &s));
+    sim_free(sim);
+    simfs_free(s.fs);
+}
+
 static void append_time(struct world *w)
 {
     struct log_part *p = open_part(w, 1, test_topic_cfg);
@@ -503,6 +534,7 @@ int main(void)
         cmocka_unit_test(B08_a_repeat_of_what_is_under_way_gets_its_result),
         cmocka_unit_test(F04_a_full_disk_refuses_appends_serves_reads_and_heals),
         cmocka_unit_test(B07_a_full_disk_at_start_serves_reads_and_heals),
+        cmocka_unit_test(B36_a_lost_journal_is_an_unknown_outcome_and_ends_the_process),
         cmocka_unit_test(log_append_time_stamps_a_valid_batch_and_never_goes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

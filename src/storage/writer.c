@@ -441,8 +441,8 @@ void writer__submit(struct writer *w, struct list *pendings)
         return;
     mutex_lock(w->mutex);
     list_splice(&w->queue, pendings);
-    cond_signal(w->work);
     mutex_unlock(w->mutex);
+    cond_signal(w->work); /* behind the lock, or the thread would wake up only to wait for it */
 }
 
 sl_err writer__start(struct local_engine *e, struct writer **ret)
