@@ -64,8 +64,7 @@ static int file_close(sqlite3_file *base)
 
 enum {
     PAGE_CRC = META_PAGE_BYTES - META_PAGE_RESERVED_BYTES,
-    HEADER_PAGE_SIZE = 16, /* where the file's header has it, big-endian */
-    HEADER_RESERVED = 20,
+    PAGE_BYTES_MIN = 512, /* SQLite's smallest */
 };
 
 static uint32_t page_crc(const uint8_t *page, int64_t pos)
@@ -80,15 +79,14 @@ static bool page_holds(const uint8_t *page, int64_t pos)
     return get_le32(page + PAGE_CRC) == page_crc(page, pos) && get_le32(page + PAGE_CRC + 4) == 0;
 }
 
-/* SQLite reads whole pages, and the fixed fields of the first one to learn how large a page is. */
+/* SQLite learns the size of a page from the first bytes of the file, before it looks for a log to
+ * recover: that read is let through, because a crash may have torn the first page. With a wrong
+ * size, the pages that it reads next are refused. */
 static bool read_holds(const uint8_t *data, size_t len, int64_t pos)
 {
-    if (len == META_PAGE_BYTES && pos % META_PAGE_BYTES == 0)
-        return page_holds(data, pos);
-    if (pos == 0 && len > HEADER_RESERVED)
-        return get_be16(data + HEADER_PAGE_SIZE) == META_PAGE_BYTES &&
-               data[HEADER_RESERVED] == META_PAGE_RESERVED_BYTES;
-    return len < META_PAGE_RESERVED_BYTES * 4; /* the change counter; nothing else is read */
+    if (len < PAGE_BYTES_MIN)
+        return true;
+    return len == META_PAGE_BYTES && pos % META_PAGE_BYTES == 0 && page_holds(data, pos);
 }
 
 static int check_read(struct open_file *f, const uint8_t *data, size_t len, int64_t pos)
