@@ -146,7 +146,7 @@ uint64_t journal__synced_proof(const uint8_t *file, size_t len, uint32_t seed, u
     for (; pos < len; pos += JOURNAL_ALIGN) {
         uint64_t synced_lsn = 0;
         (void)group_at(file, len, pos, seed, seq, &synced_lsn);
-        if (synced_lsn < lsn_max)
+        if (synced_lsn <= lsn_max)
             proof = SL_MAX(proof, synced_lsn);
     }
     return proof;

@@ -110,7 +110,7 @@ sl_err journal__replay(struct journal *j, uint64_t from_lsn, const struct journa
  * byte that does not. visitor may be NULL. *ret_synced_lsn rises to what group headers say. */
 sl_err journal__walk(const uint8_t *file, size_t len, uint32_t seed, uint64_t seq, size_t *pos,
                      const struct journal_visitor *visitor, uint64_t *ret_synced_lsn) SL_CHECKED;
-/* The highest synced LSN below lsn_max that any valid group header at or behind pos names; 0: none.
+/* The highest synced LSN up to lsn_max that any valid group header at or behind pos names; 0: none.
  */
 uint64_t journal__synced_proof(const uint8_t *file, size_t len, uint32_t seed, uint64_t seq,
                                size_t pos, uint64_t lsn_max);
