@@ -131,13 +131,11 @@ void kafka__conn_stop(struct kafka_conn *c)
 {
     if (c->closing)
         return;
-    if (c->n_pending == 0) {
-        close_politely(c);
-        return;
-    }
-    /* reply.c closes it behind the last answer */
     drop_received(c);
     kafka__pending_cancel(c);
+    /* else reply.c comes here again with the last answer */
+    if (c->n_pending == 0)
+        close_politely(c);
 }
 
 /* ---- the deadline of an unfinished frame -------------------------------------------------------

@@ -213,6 +213,11 @@ static void stop_door(void *unused)
     kafka_door_stop(server->door, 100, on_stopped, NULL);
 }
 
+static void stop_door_patiently(void *unused)
+{
+    kafka_door_stop(server->door, 1 << 30, on_stopped, NULL);
+}
+
 static void run_loop(void *arg)
 {
     loop_run(arg);
@@ -967,6 +972,21 @@ static void stopping_answers_what_is_under_way(void **state)
     server->loop = NULL;
 }
 
+static void stopping_ends_requests_that_wait(void **state)
+{
+    int fd = client();
+    send_request(fd, KAFKA_API_JOIN_GROUP, 9, 1, NULL);
+    wait_until(has_parked, 1);
+    on_the_loop(stop_door_patiently, NULL);
+    assert_int_equal(1, receive(fd, NULL));
+    assert_true(is_closed(fd));
+    close(fd);
+    thread_join(server->thread); /* would never end if the door waited for its timeout */
+    assert_int_equal(1, atomic_load(&n_canceled));
+    loop_free(server->loop);
+    server->loop = NULL;
+}
+
 static void stopping_does_not_wait_for_a_peer_that_does_not_read(void **state)
 {
     int fd = client();
@@ -1033,6 +1053,7 @@ int main(void)
         TEST(a_peer_that_goes_cancels_what_waits_for_it),
         TEST(no_answer_is_sent_where_none_is_wanted),
         TEST(stopping_answers_what_is_under_way),
+        TEST(stopping_ends_requests_that_wait),
         TEST(stopping_does_not_wait_for_a_peer_that_does_not_read),
         TEST(requests_and_bytes_are_counted_by_api),
     };
