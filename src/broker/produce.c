@@ -9,7 +9,8 @@ enum {
      */
     INLINE_BYTES_MAX = 64 * 1024,
     INLINE_SLOW_CODEC_BYTES_MAX = 16 * 1024,
-    CHECKS_MAX = 4, /* at a time on workers: each has a window and a decoder */
+    INLINE_SLICE_NS = 500 * 1000, /* what turns out to take longer after all goes to a worker */
+    CHECKS_MAX = 4,               /* at a time on workers: each has a window and a decoder */
     CHECK_SLICE_NS = 50 * 1000000,
     QUEUES_MAX = 1 << 20,
     OUTPUT_BYTES_MAX = 64 << 20,
@@ -341,20 +342,6 @@ static sl_err find_partition(struct broker_produce_part *part, struct topic **to
     return SL_OK;
 }
 
-static void check_inline(struct produce_state *s, struct broker_produce_part *part, uint64_t pid)
-{
-    struct produce_queue *q = queue_of(s, pid);
-    batch_check_start(s->inline_check, part->records, &part->batch.info, &part->rules);
-    part->verdict.err = batch_check_run(s->inline_check, NULL, 0, &part->verdict);
-    part->checked = true;
-    if (!q || !is_behind_another(q, part)) {
-        leave_check(part);
-        return;
-    }
-    part->queue = q;
-    list_push_back(&q->parts, &part->node);
-}
-
 static void check_later(struct produce_state *s, struct broker_produce_part *part, uint64_t pid)
 {
     sl_err err = join_queue(s, part, pid);
@@ -364,6 +351,26 @@ static void check_later(struct produce_state *s, struct broker_produce_part *par
     }
     list_push_back(&s->waiting, &part->check_node);
     start_waiting_checks(s);
+}
+
+static void check_inline(struct produce_state *s, struct broker_produce_part *part, uint64_t pid)
+{
+    const struct clock *clock = s->broker->env.clock;
+    struct produce_queue *q = queue_of(s, pid);
+    batch_check_start(s->inline_check, part->records, &part->batch.info, &part->rules);
+    part->verdict.err = batch_check_run(
+        s->inline_check, clock, clock_monotonic_ns(clock) + INLINE_SLICE_NS, &part->verdict);
+    if (part->verdict.err == SL_PENDING) {
+        check_later(s, part, pid); /* from its beginning: waiting batches hold no scratch */
+        return;
+    }
+    part->checked = true;
+    if (!q || !is_behind_another(q, part)) {
+        leave_check(part);
+        return;
+    }
+    part->queue = q;
+    list_push_back(&q->parts, &part->node);
 }
 
 static void start_part(struct produce_state *s, struct broker_produce_part *part,

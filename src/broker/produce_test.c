@@ -244,6 +244,38 @@ static void many_slow_checks_run_four_at_a_time_and_all_end(struct core *c)
     assert_true(produce__idle(&c->broker));
 }
 
+static int64_t hasty_ns(const struct clock *c)
+{
+    static int64_t now_ns;
+    return now_ns += 300 * 1000; /* each look at it costs a third of a millisecond */
+}
+
+static int64_t hasty_wall_ms(const struct clock *c)
+{
+    return TEST_BATCH_TIME_MS;
+}
+
+static void K06_a_small_batch_that_decompresses_for_long_leaves_the_loop(struct core *c)
+{
+    const struct clock hasty = {.monotonic_ns = hasty_ns, .wall_ms = hasty_wall_ms};
+    struct slice bomb = test_batch(CODEC_LZ4, 5, 600000);
+    struct broker_produce_counters counters;
+    assert_in_range(bomb.len, 1000, 64 * 1024);
+    c->broker.env.clock = &hasty;
+    struct produced *p = produce(c, 1, -1, 0, bomb);
+    struct produced *q = produce(c, 1, -1, 0, test_batch(CODEC_LZ4, 5, 60));
+    broker_produce_counters(&c->broker, &counters);
+    assert_int_equal(1, counters.worker_checks);
+    core_run(c, 1000);
+    fake_commit(&c->log);
+    assert_int_equal(SL_OK, p->parts[0].err);
+    assert_int_equal(0, p->parts[0].base_offset);
+    assert_int_equal(5, q->parts[0].base_offset);
+    drop(p);
+    drop(q);
+    c->broker.env.clock = sim_clock(c->sim);
+}
+
 static void a_topic_deleted_during_a_check_is_told(struct core *c)
 {
     struct produced *slow = produce(c, 1, -1, 0, slow_batch(1000));
@@ -269,6 +301,7 @@ int main(void)
         CORE_TEST(batches_of_a_connection_keep_their_order_across_a_slow_check),
         CORE_TEST(a_refused_slow_batch_lets_the_next_one_pass),
         CORE_TEST(many_slow_checks_run_four_at_a_time_and_all_end),
+        CORE_TEST(K06_a_small_batch_that_decompresses_for_long_leaves_the_loop),
         CORE_TEST(a_topic_deleted_during_a_check_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
