@@ -3,8 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- the world
- * ------------------------------------------------------------------------------------- */
+/* ---- the world ------------------------------------------------------------------------------ */
 
 static int64_t wall_ms(const struct clock *c)
 {
@@ -108,8 +107,7 @@ void group_sim_restart(struct group_sim *s)
     group_free(old);
 }
 
-/* ---- clients
- * ------------------------------------------------------------------------------------------ */
+/* ---- clients -------------------------------------------------------------------------------- */
 
 const char *sim_text(struct slice text)
 {
@@ -193,7 +191,8 @@ void sim_join_free(struct sim_join *j)
 void sim_sync(struct group_sim *s, struct sim_sync *y, const struct sim_join *as)
 {
     *y = (struct sim_sync){0};
-    for (uint32_t i = 0; i < as->j.n_members && i < SL_ARRAY_LEN(y->assignments); i++) {
+    uint32_t n = SL_MIN(as->j.n_members, (uint32_t)SL_ARRAY_LEN(y->assignments));
+    for (uint32_t i = 0; i < n; i++) {
         y->assignments[i].member_id = as->j.members[i].member_id;
         y->assignments[i].assignment = as->j.members[i].metadata; /* "assigned what it asked for" */
     }
@@ -202,7 +201,7 @@ void sim_sync(struct group_sim *s, struct sim_sync *y, const struct sim_join *as
         .instance_id = as->j.instance_id,
         .generation = as->j.generation,
         .assignments = y->assignments,
-        .n_assignments = as->j.n_members,
+        .n_assignments = n,
     };
     y->s.head.call.done = sync_done;
     group_sync(s->g, &y->s, s->now_ms);

@@ -25,8 +25,7 @@ struct image_member {
     struct slice protocols, assignment;
 };
 
-/* ---- writing
- * --------------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 static void write_text(struct buf *b, struct slice text)
 {
@@ -69,8 +68,7 @@ static void write_group(struct buf *b, const struct group *g)
     write_u32(b, crc32c(0, b->data, b->len));
 }
 
-/* ---- reading
- * ----------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static struct slice read_text(struct reader *in)
 {

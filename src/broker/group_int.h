@@ -207,8 +207,7 @@ sl_err group_image_encode(struct group *g, struct slice *ret) SL_CHECKED;
 sl_err group_image_load(struct group *g, struct slice state, int64_t ceiling,
                         int64_t now_ms) SL_CHECKED;
 
-/* ---- shared by group*.c -----------------------------------------------------------------------
- */
+/* ---- shared by group*.c --------------------------------------------------------------------- */
 
 void group__set_life(struct group *g, enum group_life life);
 struct slice group__keep(struct arena *a, struct slice s);
@@ -219,6 +218,7 @@ void group__answer_join(struct group *g, const struct member *m, struct broker_g
                         bool with_members);
 /* Answers a parked sync with the member's assignment; without one nothing. */
 void group__answer_sync(struct group *g, struct member *m);
+void group__fail_sync(struct group *g, struct member *m, sl_err err);
 /* A static member came back under a new id and the group went on. */
 void group__answer_replaced(struct group *g, struct member *m, struct broker_group_join *j);
 void group__touch(struct group *g, struct member *m, int64_t now_ms);

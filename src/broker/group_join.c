@@ -62,8 +62,7 @@ static sl_err check_bytes(const struct group *g, const struct broker_group_join 
     return g->host->bytes + bytes > GROUPS_BYTES_MAX ? SL_ELIMIT : SL_OK;
 }
 
-/* ---- new members
- * ----------------------------------------------------------------------------------- */
+/* ---- new members ---------------------------------------------------------------------------- */
 
 /* "<client id or instance id>-<uuid>", as Kafka makes them. In the call's answer. */
 static struct slice new_member_id(struct group *g, struct broker_group_join *j)
@@ -136,8 +135,7 @@ static void require_member_id(struct group *g, struct broker_group_join *j, int6
     group__fail_join(g, j, SL_EMEMBER_REQUIRED);
 }
 
-/* ---- known members
- * ----------------------------------------------------------------------------------- */
+/* ---- known members -------------------------------------------------------------------------- */
 
 static void rejoin(struct group *g, struct member *m, struct broker_group_join *j,
                    struct slice protocols, int64_t now_ms)
@@ -194,8 +192,7 @@ static void join_known(struct group *g, struct broker_group_join *j, struct slic
         join_again(g, m, j, protocols, now_ms);
 }
 
-/* ---- static members
- * ------------------------------------------------------------------------------------ */
+/* ---- static members ------------------------------------------------------------------------- */
 
 /* The member under a new id: place, assignment and leadership stay, the old id is fenced. */
 static struct member *change_id(struct group *g, struct member *old, struct broker_group_join *j,
@@ -263,9 +260,7 @@ static void join_new(struct group *g, struct broker_group_join *j, struct slice 
         add_member(g, j, new_member_id(g, j), taken, now_ms);
 }
 
-/* ---- entry
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- entry ---------------------------------------------------------------------------------- */
 
 /* A member for whom there is no place is out, or the group could not shrink to its limit. */
 static void refuse_full(struct group *g, struct member *known, struct broker_group_join *j,

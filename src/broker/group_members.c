@@ -62,8 +62,7 @@ struct slice member_client_host(const struct member *m)
     return slice_of(m->text + m->id_len + m->instance_len + m->client_id_len, m->client_host_len);
 }
 
-/* ---- the set ------------------------------------------------------------------------------------
- */
+/* ---- the set -------------------------------------------------------------------------------- */
 
 struct member *member_set_find(const struct member_set *s, struct slice id)
 {
@@ -120,8 +119,7 @@ void member_set_fini(struct member_set *s)
     *s = (struct member_set){0};
 }
 
-/* ---- protocols: {u16 length, name, u32 length, metadata}* big-endian ---------------------------
- */
+/* ---- protocols: {u16 length, name, u32 length, metadata}* big-endian ------------------------ */
 
 /* Named twice counts once: the first place is the member's preference. */
 static bool named_before(const struct group_protocol *p, uint32_t i)
@@ -194,8 +192,7 @@ bool consumer_subscribes(struct slice metadata, struct slice topic)
     return false;
 }
 
-/* ---- what the group knows of its members' protocols --------------------------------------------
- */
+/* ---- what the group knows of its members' protocols ----------------------------------------- */
 
 static struct supported_protocol *find_supported(const struct group *g, struct slice name)
 {

@@ -31,8 +31,7 @@ struct world {
     char leader[128]; /* of the current one */
 };
 
-/* ---- what must hold of every answer
- * --------------------------------------------------------------- */
+/* ---- what must hold of every answer --------------------------------------------------------- */
 
 static void check_join(struct world *w, struct client *c)
 {
@@ -82,8 +81,7 @@ static void collect(struct world *w)
     }
 }
 
-/* ---- what clients do
- * -------------------------------------------------------------------------------- */
+/* ---- what clients do ------------------------------------------------------------------------ */
 
 static bool is_member(const struct client *c)
 {
@@ -218,8 +216,7 @@ static void step(struct world *w)
     collect(w);
 }
 
-/* ---- a world
- * ------------------------------------------------------------------------------------------ */
+/* ---- a world -------------------------------------------------------------------------------- */
 
 /* B18: without faults, clients that do what clients do agree within a rebalance timeout. */
 static void heal(struct world *w)

@@ -1,8 +1,7 @@
 /* SyncGroup, Heartbeat, LeaveGroup, and who may commit offsets. */
 #include "broker/group_int.h"
 
-/* ---- sync
- * ------------------------------------------------------------------------------------------ */
+/* ---- sync ----------------------------------------------------------------------------------- */
 
 static sl_err check_assignments(const struct group *g, const struct broker_group_sync *s)
 {
@@ -81,8 +80,7 @@ void group_sync(struct group *g, struct broker_group_sync *s, int64_t now_ms)
     group__pump(g, now_ms);
 }
 
-/* ---- heartbeat
- * ------------------------------------------------------------------------------------- */
+/* ---- heartbeat ------------------------------------------------------------------------------ */
 
 sl_err group_heartbeat(struct group *g, const struct broker_group_heartbeat *h, int64_t now_ms)
 {
@@ -94,8 +92,7 @@ sl_err group_heartbeat(struct group *g, const struct broker_group_heartbeat *h, 
     return g->life == GROUP_PREPARING_REBALANCE ? SL_EREBALANCE : SL_OK;
 }
 
-/* ---- leave
- * --------------------------------------------------------------------------------------------- */
+/* ---- leave ---------------------------------------------------------------------------------- */
 
 static struct member *find_instance(const struct group *g, struct slice instance)
 {
@@ -133,8 +130,7 @@ void group_leave(struct group *g, struct group_leaver *leavers, uint32_t n, int6
     group__pump(g, now_ms);
 }
 
-/* ---- offset commits
- * -------------------------------------------------------------------------------------- */
+/* ---- offset commits ------------------------------------------------------------------------- */
 
 sl_err group_may_commit(struct group *g, const struct broker_offset_commit *c, int64_t now_ms)
 {

@@ -51,8 +51,7 @@ static void free_pair(struct pair *p)
     sim_sync_free(&p->yb);
 }
 
-/* ---- joining
- * ------------------------------------------------------------------------------------------ */
+/* ---- joining -------------------------------------------------------------------------------- */
 
 static void two_members_joining_at_once_share_one_generation(void **state)
 {
@@ -261,8 +260,7 @@ static void a_follower_that_repeats_its_join_is_told_where_the_group_stands(void
     free_pair(&p);
 }
 
-/* ---- members go
- * ----------------------------------------------------------------------------------------- */
+/* ---- members go ----------------------------------------------------------------------------- */
 
 static void a_killed_member_is_out_after_its_session_and_the_others_go_on(void **state)
 {
@@ -388,8 +386,7 @@ static void a_client_that_goes_while_it_waits_keeps_its_place(void **state)
     free_pair(&p);
 }
 
-/* ---- generations
- * ------------------------------------------------------------------------------------------ */
+/* ---- generations ---------------------------------------------------------------------------- */
 
 static void K10_commits_of_a_zombie_generation_are_refused(void **state)
 {
@@ -508,8 +505,7 @@ static void no_generation_is_told_twice_across_restarts(void **state)
     sim_join_free(&a);
 }
 
-/* ---- static members
- * ---------------------------------------------------------------------------------------- */
+/* ---- static members ------------------------------------------------------------------------- */
 
 static void make_static_pair(struct group_sim *s, struct pair *p)
 {
@@ -621,93 +617,7 @@ static void a_static_member_leaves_by_its_instance_id_alone(void **state)
     free_pair(&p);
 }
 
-/* ---- the row
- * ------------------------------------------------------------------------------------------------
- */
-
-static void to_hex(struct slice bytes, char *text, size_t size)
-{
-    for (size_t i = 0; i < bytes.len && 2 * i + 2 < size; i++)
-        (void)snprintf(text + 2 * i, 3, "%02x", bytes.data[i]);
-}
-
-static void the_stored_form_is_the_golden_one(void **state)
-{
-    struct group_sim *s = *state;
-    struct pair p;
-    char hex[2048] = "";
-    make_static_pair(s, &p);
-    to_hex(s->disk_state, hex, sizeof hex);
-    assert_string_equal(
-        "0103000000010000018bcfe56cb00008636f6e73756d6572000572616e676500286f6e652d633531"
-        "30633730662d366461662d343262332d616134632d3336343739363535336238350000000200286f"
-        "6e652d63353130633730662d366461662d343262332d616134632d33363437393635353362383500"
-        "036f6e650003617070000a2f3132372e302e302e31000027100000ea6000000019000572616e6765"
-        "00000001410006737469636b7900000001410000000141002874776f2d31343435326130382d3536"
-        "39372d343839322d613761332d363663323762316332653634000374776f0003617070000a2f3132"
-        "372e302e302e31000027100000ea6000000019000572616e676500000001420006737469636b7900"
-        "0000014200000001425945bd5e",
-        hex);
-    free_pair(&p);
-}
-
-static void a_damaged_or_newer_row_is_not_loaded(void **state)
-{
-    struct group_sim *s = *state;
-    struct pair p;
-    make_pair(s, &p);
-    static const struct uuid org;
-    uint8_t copy[1024];
-    size_t len = s->disk_state.len;
-    for (size_t i = 0; i < len; i++) {
-        memcpy(copy, s->disk_state.data, len);
-        copy[i] ^= 0x10;
-        struct group *g = group_new(&s->host, &org, slice_str("x"));
-        assert_int_equal(SL_ECORRUPT, group_image_load(g, slice_of(copy, len), 9, 0));
-        group_free(g);
-    }
-    for (size_t n = 1; n < len; n++) {
-        struct group *g = group_new(&s->host, &org, slice_str("x"));
-        assert_int_equal(SL_ECORRUPT, group_image_load(g, slice_of(s->disk_state.data, n), 9, 0));
-        group_free(g);
-    }
-    free_pair(&p);
-}
-
-static void subscriptions_are_read_with_bounds(void **state)
-{
-    static const uint8_t two[] = {0, 1, 0,   0,   0,    2,    0,    1,   'a',
-                                  0, 2, 'b', 'c', 0xff, 0xff, 0xff, 0xff};
-    struct slice whole = slice_of(two, sizeof two);
-    assert_true(consumer_subscribes(whole, slice_str("a")));
-    assert_true(consumer_subscribes(whole, slice_str("bc")));
-    assert_false(consumer_subscribes(whole, slice_str("b")));
-    for (size_t n = 0; n < sizeof two; n++)
-        (void)consumer_subscribes(slice_of(two, n), slice_str("bc"));
-    static const uint8_t lie[] = {0, 1, 0x7f, 0xff, 0xff, 0xff, 0, 1, 'a'};
-    assert_false(consumer_subscribes(slice_of(lie, sizeof lie), slice_str("a")));
-}
-
-static void offsets_are_kept_sorted_replaced_and_removed(void **state)
-{
-    struct group_offsets o = {0};
-    struct uuid a = {{1}}, b = {{2}};
-    for (int32_t i = 99; i >= 0; i--) {
-        struct committed c = {.offset = i, .partition = i % 50};
-        group_offsets_put(&o, i % 2 ? &a : &b, &c, slice_str("meta"));
-    }
-    assert_int_equal(50, o.count);
-    assert_int_equal(200, o.bytes);
-    assert_int_equal(7, group_offsets_find(&o, &a, 7)->offset);
-    assert_null(group_offsets_find(&o, &a, 8));
-    assert_true(slice_eq_str(committed_metadata(group_offsets_find(&o, &b, 8)), "meta"));
-    group_offsets_remove(&o, &a, 7);
-    assert_null(group_offsets_find(&o, &a, 7));
-    group_offsets_remove_topic(&o, &b);
-    assert_int_equal(24, o.count);
-    assert_int_equal(96, o.bytes);
-    group_offsets_clear(&o);
-}
+/* ---- many ----------------------------------------------------------------------------------- */
 
 static void K10_ten_thousand_members_are_cheap_to_keep(void **state)
 {
@@ -770,10 +680,6 @@ int main(void)
         T(an_old_static_leader_is_not_told_that_it_leads),
         T(a_static_member_that_is_away_keeps_its_place_until_its_session_ends),
         T(a_static_member_leaves_by_its_instance_id_alone),
-        T(the_stored_form_is_the_golden_one),
-        T(a_damaged_or_newer_row_is_not_loaded),
-        T(subscriptions_are_read_with_bounds),
-        T(offsets_are_kept_sorted_replaced_and_removed),
         T(K10_ten_thousand_members_are_cheap_to_keep),
     };
     return cmocka_run_group_tests_name("group", list, NULL, NULL);

@@ -9,8 +9,7 @@ struct group_state *groups__of(struct group_call *c)
     return c->call.broker->groups;
 }
 
-/* ---- look-up
- * ------------------------------------------------------------------------------------------ */
+/* ---- look-up -------------------------------------------------------------------------------- */
 
 static size_t make_key(const struct uuid *org, struct slice name, uint8_t key[KEY_BYTES_MAX])
 {
@@ -66,8 +65,7 @@ static void drop(struct group_state *gs, struct group *g)
     group_free(g);
 }
 
-/* ---- steps
- * --------------------------------------------------------------------------------------------- */
+/* ---- steps ---------------------------------------------------------------------------------- */
 
 sl_err groups__admit(struct group_call *c, enum operation op, bool empty_name_allowed)
 {
@@ -127,8 +125,7 @@ void groups__answer(struct group_state *gs, struct group_call *c, sl_err err)
     drain(gs);
 }
 
-/* ---- transactions
- * --------------------------------------------------------------------------------------- */
+/* ---- transactions --------------------------------------------------------------------------- */
 
 sl_err groups__txn_new(struct group_state *gs, struct group *g, size_t n_ops,
                        struct group_txn **ret)
@@ -178,8 +175,7 @@ void groups__txn_submit(struct group_txn *t)
     meta_submit(t->groups->broker->env.meta, &t->txn);
 }
 
-/* ---- the group's row
- * ------------------------------------------------------------------------------------- */
+/* ---- the group's row ------------------------------------------------------------------------ */
 
 static void settle_store(struct group_txn *t)
 {
@@ -228,8 +224,7 @@ sl_err groups__delete(struct group_state *gs, struct group *g, struct group_call
     return SL_OK;
 }
 
-/* ---- start and stop
- * ---------------------------------------------------------------------------------------- */
+/* ---- start and stop ------------------------------------------------------------------------- */
 
 static sl_err load_group(void *arg, const struct meta_group *row)
 {

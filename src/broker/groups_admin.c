@@ -6,8 +6,7 @@ static struct group *group_of(struct group_call *c)
     return groups__find(groups__of(c), &c->call.who->org, c->group);
 }
 
-/* ---- describe
- * ------------------------------------------------------------------------------------------ */
+/* ---- describe ------------------------------------------------------------------------------- */
 
 /* As Kafka: what members sent, and were assigned, is shown of a stable group only. */
 static sl_err describe_members(struct broker_group_describe *d, const struct group *g)
@@ -84,9 +83,7 @@ void broker_group_describe_fini(struct broker_group_describe *d)
     arena_free(SL_TAKE(d->answer));
 }
 
-/* ---- list
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- list ----------------------------------------------------------------------------------- */
 
 static bool is_listed(const struct broker_group_list *l, const struct group *g)
 {
@@ -134,8 +131,7 @@ void broker_group_list_fini(struct broker_group_list *l)
     arena_free(SL_TAKE(l->answer));
 }
 
-/* ---- delete
- * --------------------------------------------------------------------------------------------- */
+/* ---- delete --------------------------------------------------------------------------------- */
 
 static sl_err start_delete(struct broker_group_delete *d)
 {

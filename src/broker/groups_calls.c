@@ -1,8 +1,7 @@
 /* The calls of group members, from the door to the state machine and back. */
 #include "broker/groups_int.h"
 
-/* ---- join
- * ---------------------------------------------------------------------------------------------- */
+/* ---- join ----------------------------------------------------------------------------------- */
 
 static struct group *group_of(struct group_call *c)
 {
@@ -59,8 +58,7 @@ void broker_group_join_init(struct broker_group_join *j)
     j->head.call.run = run_join;
 }
 
-/* ---- sync
- * ---------------------------------------------------------------------------------------------- */
+/* ---- sync ----------------------------------------------------------------------------------- */
 
 static void cancel_sync(struct broker_call *call)
 {
@@ -99,8 +97,7 @@ void broker_group_sync_init(struct broker_group_sync *s)
     s->head.call.run = run_sync;
 }
 
-/* ---- heartbeat, leave
- * ----------------------------------------------------------------------------------- */
+/* ---- heartbeat, leave ----------------------------------------------------------------------- */
 
 static void run_heartbeat(struct broker_call *call)
 {

@@ -26,8 +26,7 @@ static sl_err find_topic(struct group_call *c, enum operation op, struct group_o
     return SL_OK;
 }
 
-/* ---- commit
- * -------------------------------------------------------------------------------------------- */
+/* ---- commit --------------------------------------------------------------------------------- */
 
 static sl_err check_partition(const struct group_state *gs, struct topic *topic,
                               const struct group_offset *o)
@@ -163,8 +162,7 @@ void broker_offset_commit_init(struct broker_offset_commit *c)
     c->retention_ms = -1;
 }
 
-/* ---- fetch
- * ---------------------------------------------------------------------------------------------- */
+/* ---- fetch ---------------------------------------------------------------------------------- */
 
 static void fill(struct broker_offset_fetch *f, const struct group *g, const struct topic *topic,
                  struct group_offset *o)
@@ -252,8 +250,7 @@ void broker_offset_fetch_fini(struct broker_offset_fetch *f)
     arena_free(SL_TAKE(f->answer));
 }
 
-/* ---- delete
- * --------------------------------------------------------------------------------------------- */
+/* ---- delete --------------------------------------------------------------------------------- */
 
 static sl_err check_delete(struct broker_offset_delete *d, struct group **ret)
 {

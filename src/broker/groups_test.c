@@ -7,8 +7,7 @@
 
 enum { ROWS_MAX = 64, TXNS_MAX = 64, TOPIC_ID = 7 };
 
-/* ---- a metastore in memory ---------------------------------------------------------------------
- */
+/* ---- a metastore in memory ------------------------------------------------------------------ */
 
 struct fake_offset {
     bool used;
@@ -211,8 +210,7 @@ static void with_groups(struct core *c, void (*body)(struct core *c))
         slice_unref(&meta.groups[i].state);
 }
 
-/* ---- calls
- * ----------------------------------------------------------------------------------------- */
+/* ---- calls ---------------------------------------------------------------------------------- */
 
 static void ignore(struct broker_call *call)
 {
@@ -352,8 +350,7 @@ static uint32_t n_listed(struct core *c, unsigned lives)
     return n;
 }
 
-/* ---- offsets
- * ----------------------------------------------------------------------------------------- */
+/* ---- offsets -------------------------------------------------------------------------------- */
 
 static void B14_body(struct core *c)
 {
@@ -539,8 +536,7 @@ static void offsets_of_a_deleted_topic_are_gone_also_those_under_way(struct core
     with_groups(c, topic_body);
 }
 
-/* ---- groups
- * ------------------------------------------------------------------------------------------ */
+/* ---- groups --------------------------------------------------------------------------------- */
 
 static void restart_body(struct core *c)
 {

@@ -12,8 +12,7 @@ struct fetch_job {
     bool failed; /* no memory for the answer */
 };
 
-/* ---- asking
- * ---------------------------------------------------------------------------------------- */
+/* ---- asking --------------------------------------------------------------------------------- */
 
 static bool fill_partitions(struct kafka_request *r, const int32_t *indexes, uint32_t n,
                             struct group_offset_topic *t)
@@ -64,8 +63,7 @@ static bool fill_group(struct fetch_job *job, const struct kafka_offset_fetch_re
     return true;
 }
 
-/* ---- answering
- * --------------------------------------------------------------------------------------- */
+/* ---- answering ------------------------------------------------------------------------------ */
 
 static void put_topic(struct fetch_job *job, const struct group_offset_topic *t,
                       struct kafka_offset_fetch_response_topics *ret)
