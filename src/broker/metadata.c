@@ -5,6 +5,9 @@
 
 #include <stdlib.h>
 
+/* Of one call: memory of what is being created is bounded; who asks for more asks again. */
+enum { AUTO_CREATIONS_MAX = 1000 };
+
 /* A topic of a call that is being created because somebody asked for it. */
 struct auto_creation {
     struct topic_creation creation;
@@ -90,8 +93,11 @@ static void look(struct broker_metadata *c, struct broker_topic_view *v)
     } else if (topic_name_check_kafka(v->name, NULL) != SL_OK) {
         v->err = SL_ETOPIC_NAME;
     } else if (c->allow_create && b->cfg.auto_create_topics) {
-        create(c, v);
-        return;
+        if (c->n_created++ < AUTO_CREATIONS_MAX) {
+            create(c, v);
+            return;
+        }
+        v->err = SL_ELIMIT;
     } else {
         v->err = SL_ETOPIC;
     }

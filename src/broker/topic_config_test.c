@@ -6,6 +6,8 @@
 #include <stdarg.h>
 
 #include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static enum topic_setting find(const char *name)
@@ -279,6 +281,75 @@ static void the_log_gets_the_settings_that_concern_it(void **state)
     assert_true(log.delete_old);
 }
 
+/* ---- the page for users ---------------------------------------------------------------------- */
+
+static const char page_path[] = "docs/topic-settings.md";
+
+static const char page_head[] = "# Settings of topics\n"
+                                "\n"
+                                "Every setting of Kafka 4.4's topics has a row. What works can be "
+                                "set with CreateTopics, AlterConfigs and\n"
+                                "IncrementalAlterConfigs; what does not is refused unless it has "
+                                "its default, with the reason given here. Defaults\n"
+                                "of the broker for some of them: docs/configuration.md. Made from "
+                                "`src/broker/topic_config.def` by its test\n"
+                                "(`UPDATE_DOCS=1` writes this page).\n"
+                                "\n"
+                                "| setting | default | allowed | meaning |\n"
+                                "|---|---|---|---|\n";
+
+static void write_allowed(struct buf *page, enum topic_setting s)
+{
+    const struct topic_setting_info *info = topic_setting_info(s);
+    char min[SETTING_TEXT_BYTES], max[SETTING_TEXT_BYTES];
+    if (info->refused) {
+        (void)buf_printf(page, "only the default: %s", info->refused);
+        return;
+    }
+    topic_setting_format(s, info->value_min, min);
+    topic_setting_format(s, info->value_max, max);
+    if (info->type == SETTING_INT || info->type == SETTING_LONG)
+        (void)buf_printf(page, "%s to %s", min, max);
+    else if (strcmp(min, max) != 0)
+        (void)buf_printf(page, "%s, %s", min, max);
+    else
+        (void)buf_printf(page, "%s", min);
+}
+
+static void write_page(struct buf *page)
+{
+    (void)buf_append(page, page_head, strlen(page_head));
+    for (enum topic_setting s = 0; s < TOPIC_SETTING_COUNT; s++) {
+        const struct topic_setting_info *info = topic_setting_info(s);
+        char by_default[SETTING_TEXT_BYTES];
+        topic_setting_format(s, info->value_default, by_default);
+        (void)buf_printf(page, "| `%s` | %s | ", info->name, by_default);
+        write_allowed(page, s);
+        (void)buf_printf(page, " | %s |\n", info->help);
+    }
+    assert_int_equal(SL_OK, buf_check(page));
+}
+
+static void the_page_of_topic_settings_says_what_the_table_says(void **state)
+{
+    enum { PAGE_BYTES_MAX = 65536 };
+    static char found[PAGE_BYTES_MAX];
+    struct buf page;
+    buf_init(&page, PAGE_BYTES_MAX);
+    write_page(&page);
+    bool update = getenv("UPDATE_DOCS") != NULL;
+    FILE *f = fopen(page_path, update ? "wb" : "rb");
+    assert_non_null(f);
+    if (update)
+        assert_int_equal(page.len, fwrite(page.data, 1, page.len, f));
+    else
+        assert_int_equal(page.len, fread(found, 1, sizeof found, f));
+    assert_int_equal(0, fclose(f));
+    if (!update)
+        assert_memory_equal(page.data, found, page.len);
+    buf_fini(&page);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,6 +363,7 @@ int main(void)
         cmocka_unit_test(what_was_written_is_read_again),
         cmocka_unit_test(a_removed_setting_falls_back_to_the_brokers_default),
         cmocka_unit_test(the_log_gets_the_settings_that_concern_it),
+        cmocka_unit_test(the_page_of_topic_settings_says_what_the_table_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

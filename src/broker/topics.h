@@ -116,7 +116,8 @@ void broker_grow_topics_fini(struct broker_grow_topics *c);
 
 /* ---- look ----------------------------------------------------------------------------------- */
 
-/* SL_ETOPIC, SL_ETOPIC_ID, SL_ETOPIC_NAME, SL_EPOLICY, SL_EDENIED. */
+/* SL_ETOPIC, SL_ETOPIC_ID, SL_ETOPIC_NAME, SL_EPOLICY, SL_EDENIED, SL_ELIMIT (too many are being
+ * created for this call: ask again). */
 struct broker_topic_view {
     /* in: a name, or (data NULL) an id */
     struct slice name;
@@ -134,8 +135,9 @@ struct broker_metadata {
     struct broker_topic_view *topics; /* in; with `all` out, sorted by name */
     uint32_t n_topics;
     sl_err err;
+    /* internal */
     struct arena *arena;
-    uint32_t left;
+    uint32_t left, n_created;
 };
 void broker_metadata_init(struct broker_metadata *c);
 void broker_metadata_fini(struct broker_metadata *c);

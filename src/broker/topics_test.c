@@ -241,6 +241,31 @@ ADMIN_TEST(a_missing_topic_is_created_only_when_client_and_broker_want_it)
     assert_int_equal(SL_OK, ask(w, "a", false));
 }
 
+ADMIN_TEST(K08_asking_for_very_many_missing_topics_creates_a_bounded_number)
+{
+    enum { N = 3000 };
+    char *names = sl_alloc(N, 8);
+    struct broker_topic_view *views = sl_new_array(struct broker_topic_view, N);
+    int created = 0;
+    w->b->cfg.num_partitions = 1;
+    w->b->cfg.partitions_max = 10000;
+    for (int i = 0; i < N; i++) {
+        int len = snprintf(names + 8 * (size_t)i, 8, "t%d", i);
+        views[i].name = slice_of(names + 8 * (size_t)i, (size_t)len);
+    }
+    struct broker_metadata c = {.allow_create = true, .topics = views, .n_topics = N};
+    broker_metadata_init(&c);
+    admin_call(w, &c.call);
+    broker_metadata_fini(&c);
+    for (int i = 0; i < N; i++) {
+        created += views[i].err == SL_OK;
+        assert_true(views[i].err == SL_OK || views[i].err == SL_ELIMIT);
+    }
+    assert_int_equal(1000, created);
+    sl_free(views);
+    sl_free(names);
+}
+
 ADMIN_TEST(all_topics_are_listed_by_name)
 {
     static const char *const names[] = {"c", "a", "b10", "b1"};
@@ -462,6 +487,7 @@ int main(void)
         cmocka_unit_test(of_two_that_create_a_topic_at_once_one_succeeds),
         cmocka_unit_test(a_topic_that_many_ask_for_at_once_is_created_once),
         cmocka_unit_test(a_missing_topic_is_created_only_when_client_and_broker_want_it),
+        cmocka_unit_test(K08_asking_for_very_many_missing_topics_creates_a_bounded_number),
         cmocka_unit_test(all_topics_are_listed_by_name),
         cmocka_unit_test(a_topic_deleted_and_created_again),
         cmocka_unit_test(a_topic_is_deleted_by_its_id),

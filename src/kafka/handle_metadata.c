@@ -37,7 +37,7 @@ static bool fill_topic(struct kafka_request *r, const struct broker_metadata *ca
     sl_err err = call->err != SL_OK ? call->err : v->err;
     *ret = kafka_metadata_response_topic_default;
     ret->error_code = kafka__admin_error(err);
-    if (err == SL_ECLOSED)
+    if (err == SL_ECLOSED || err == SL_ELIMIT) /* ask again soon */
         ret->error_code = KAFKA_ERR_LEADER_NOT_AVAILABLE;
     ret->name = v->name;
     if (!ret->name.data && r->api_version < NAME_MAY_BE_NULL)
