@@ -55,7 +55,7 @@ void kafka__arena_put(struct kafka_shard *s, struct arena *a)
 
 static void shard_release(struct kafka_shard *s)
 {
-    kafka__memory_unwatch(s->door->memory, s);
+    kafka__memory_unwatch(s);
     timer_stop(&s->stop_timer);
     timer_stop(&s->starved_timer);
     block_unref(s->spare);

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 struct kafka_shard;
+struct kafka_watcher;
 
 /* ---- what is served (routes.c from api_keys.def; tests have their own)
  * --------------------------- */
@@ -42,7 +43,7 @@ void kafka__memory_unref(struct kafka_memory *m);
 /* kafka__conn_resume_stalled() runs on the shard's loop when bytes became free after a refusal. All
  * shards are added before traffic; each leaves on its own loop. */
 void kafka__memory_watch(struct kafka_memory *m, struct kafka_shard *s);
-void kafka__memory_unwatch(struct kafka_memory *m, const struct kafka_shard *s);
+void kafka__memory_unwatch(struct kafka_shard *s);
 enum kafka_admission {
     KAFKA_REFUSED,  /* kafka__conn_resume_stalled() says when to ask again */
     KAFKA_ADMITTED, /* there is room */
@@ -82,6 +83,7 @@ struct kafka_shard {
     struct arena *arenas[32]; /* recycled */
     size_t n_arenas;
     struct budget arena_budget;
+    struct kafka_watcher *watcher; /* memory.c's, which outlives the shard */
     struct task stop_task, stopped_task;
     struct timer stop_timer;
     struct timer starved_timer; /* while connections wait for memory */

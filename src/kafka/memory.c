@@ -5,7 +5,7 @@ enum { WATCHERS_MAX = 256 };
 
 /* A shard that wants to know. The task lives here, not in the shard: blocks, and with them the
  * wake-ups, may outlive the door. */
-struct watcher {
+struct kafka_watcher {
     struct task task;
     struct kafka_memory *memory;
     struct loop *loop;
@@ -20,7 +20,7 @@ struct kafka_memory {
     atomic_bool starved;            /* somebody was refused since the last wake-up */
     _Atomic(const void *) exempted; /* the connection that may exceed the limit */
     size_t n_watchers;
-    struct watcher watchers[WATCHERS_MAX];
+    struct kafka_watcher watchers[WATCHERS_MAX];
 };
 
 /* At the end of each block: what to give back. */
@@ -45,7 +45,7 @@ void kafka__memory_unref(struct kafka_memory *m)
 
 static void on_wake(struct task *task)
 {
-    struct watcher *w = SL_CONTAINER_OF(task, struct watcher, task);
+    struct kafka_watcher *w = SL_CONTAINER_OF(task, struct kafka_watcher, task);
     atomic_store(&w->is_posted, false);
     if (w->shard)
         kafka__conn_resume_stalled(w->shard);
@@ -55,25 +55,22 @@ static void on_wake(struct task *task)
 void kafka__memory_watch(struct kafka_memory *m, struct kafka_shard *s)
 {
     SL_ASSERT(m->n_watchers < WATCHERS_MAX);
-    struct watcher *w = &m->watchers[m->n_watchers++];
-    *w = (struct watcher){.task.run = on_wake, .memory = m, .loop = s->loop, .shard = s};
-    atomic_init(&w->is_watched, true);
+    s->watcher = &m->watchers[m->n_watchers++];
+    *s->watcher =
+        (struct kafka_watcher){.task.run = on_wake, .memory = m, .loop = s->loop, .shard = s};
+    atomic_init(&s->watcher->is_watched, true);
 }
 
-void kafka__memory_unwatch(struct kafka_memory *m, const struct kafka_shard *s)
+void kafka__memory_unwatch(struct kafka_shard *s)
 {
-    for (size_t i = 0; i < m->n_watchers; i++) {
-        if (m->watchers[i].shard == s) {
-            m->watchers[i].shard = NULL;
-            atomic_store(&m->watchers[i].is_watched, false);
-        }
-    }
+    s->watcher->shard = NULL;
+    atomic_store(&s->watcher->is_watched, false);
 }
 
 static void wake(struct kafka_memory *m)
 {
     for (size_t i = 0; i < m->n_watchers; i++) {
-        struct watcher *w = &m->watchers[i];
+        struct kafka_watcher *w = &m->watchers[i];
         if (!atomic_load(&w->is_watched) || atomic_exchange(&w->is_posted, true))
             continue;
         atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);

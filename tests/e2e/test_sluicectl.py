@@ -214,5 +214,11 @@ class Sluicectl(harness.BrokerTestCase):
         self.assertEqual(UNREACHABLE, done.returncode, done.stderr)
 
 
+class SluicectlWithIoThreads(Sluicectl):
+    """The same with connections on loops of their own."""
+
+    broker_options = ("--io-threads", "2")
+
+
 if __name__ == "__main__":
     harness.main()
