@@ -80,6 +80,9 @@ void broker_cancel(struct broker_call *c);
 struct broker_cfg {
     const char *cluster_id; /* base64 uuid text */
     const char *data_dir;   /* what DescribeLogDirs calls it; NULL: "data" */
+    /* "PLAINTEXT://HOST:PORT" as DescribeConfigs tells them: where the Kafka door listens, and what
+     * clients are told. Borrowed buffers that may be filled later; NULL: empty. */
+    const char *listeners, *advertised_listeners;
     int32_t node_id;
     bool auto_create_topics;
     int32_t num_partitions;                             /* of created topics when not said */

@@ -146,6 +146,8 @@ static sl_err open_broker(struct server *s, struct sl_fault *fault)
     struct broker_cfg cfg = {
         .cluster_id = s->cluster_id,
         .data_dir = data_dir_path(s->dir),
+        .listeners = s->listeners,
+        .advertised_listeners = s->advertised_listeners,
         .node_id = (int32_t)number(s, CONFIG_node_id),
         .auto_create_topics = number(s, CONFIG_auto_create_topics) != 0,
         .num_partitions = (int32_t)number(s, CONFIG_num_partitions),
@@ -220,6 +222,25 @@ static sl_err explain_listen(sl_err err, const char *flag, const char *addr, str
     return err;
 }
 
+static void print_bound(char ret[CONFIG_ADDR_BYTES], const char *addr, uint16_t port)
+{
+    const char *colon = strrchr(addr, ':');
+    (void)snprintf(ret, CONFIG_ADDR_BYTES, "%.*s:%u", (int)(colon - addr), addr, port);
+}
+
+/* What DescribeConfigs tells of the listener; its port is known only now. */
+static void name_listeners(struct server *s, const struct kafka_door_cfg *cfg)
+{
+    char bound[CONFIG_ADDR_BYTES];
+    print_bound(bound, s->kafka_addr, kafka_door_port(s->kafka));
+    (void)snprintf(s->listeners, sizeof s->listeners, "PLAINTEXT://%s", bound);
+    memcpy(s->advertised_listeners, s->listeners, sizeof s->listeners);
+    if (cfg->advertised_host)
+        (void)snprintf(s->advertised_listeners, sizeof s->advertised_listeners, "PLAINTEXT://%s:%d",
+                       cfg->advertised_host,
+                       cfg->advertised_port ? cfg->advertised_port : kafka_door_port(s->kafka));
+}
+
 static sl_err start_kafka(struct server *s, struct sl_fault *fault)
 {
     struct loop *loops[IO_LOOPS_MAX] = {s->core};
@@ -236,6 +257,8 @@ static sl_err start_kafka(struct server *s, struct sl_fault *fault)
     };
     advertised(s, &cfg);
     sl_err err = kafka_door_start(&cfg, s->broker, loops, SL_MAX(s->n_io, 1U), fault, &s->kafka);
+    if (err == SL_OK)
+        name_listeners(s, &cfg);
     return explain_listen(err, "--kafka-addr", s->kafka_addr, fault);
 }
 
@@ -319,12 +342,6 @@ static sl_err start(struct server *s, struct sl_fault *fault)
 
 /* ---- ready ------------------------------------------------------------------------------------
  */
-
-static void print_bound(char ret[CONFIG_ADDR_BYTES], const char *addr, uint16_t port)
-{
-    const char *colon = strrchr(addr, ':');
-    (void)snprintf(ret, CONFIG_ADDR_BYTES, "%.*s:%u", (int)(colon - addr), addr, port);
-}
 
 static void announce(struct server *s)
 {

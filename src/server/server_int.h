@@ -42,6 +42,7 @@ struct server {
     struct http_server *http;
     struct signals *signals;
     char cluster_id[UUID_BASE64_BYTES];
+    char listeners[CONFIG_ADDR_BYTES + 16], advertised_listeners[CONFIG_ADDR_BYTES + 16];
     char kafka_addr[CONFIG_ADDR_BYTES], http_addr[CONFIG_ADDR_BYTES];
     char advertised_host[OPTION_HOST_BYTES];
     struct buf topic_defaults;
