@@ -104,6 +104,7 @@ static sl_err open_log(struct server *s, struct sl_fault *fault)
         .group_bytes_max = (size_t)number(s, CONFIG_commit_group_bytes),
         .queue_bytes_max = (size_t)number(s, CONFIG_append_queue_bytes),
         .checkpoint_ms = number(s, CONFIG_checkpoint_ms),
+        .producer_expiry_ms = number(s, CONFIG_producer_expiry_ms),
         .ballast_bytes = ballast ? (uint64_t)ballast : UINT64_MAX,
         .reserve_bytes = (uint64_t)number(s, CONFIG_disk_reserve_bytes),
     };

@@ -6,7 +6,6 @@
 
 enum {
     PRODUCERS_BYTES_MAX = 64 << 20,
-    PRODUCER_EXPIRY_MS = 24 * 3600 * 1000, /* as in Kafka: a day after its last batch */
 };
 #define LSN_SETTING "storage.lsn"
 
@@ -55,7 +54,7 @@ void snapshot__add(struct snapshot *s, struct log_part *p)
                 .last_append_ms = p->last_append_ms},
         .first_segment = (uint32_t)s->n_segments,
     };
-    producers__expire(p->producers, p->last_append_ms - PRODUCER_EXPIRY_MS);
+    producers__expire(p->producers, p->last_append_ms - p->engine->cfg.producer_expiry_ms);
     buf_init(&sp->producers, PRODUCERS_BYTES_MAX);
     if (producers__count(p->producers) > 0 &&
         producers__save(p->producers, &sp->producers) != SL_OK) {

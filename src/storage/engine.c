@@ -183,6 +183,8 @@ static void fill_defaults(struct log_cfg *c)
         c->queue_bytes_max = 48 << 20;
     if (c->checkpoint_ms == 0)
         c->checkpoint_ms = 30000;
+    if (c->producer_expiry_ms == 0)
+        c->producer_expiry_ms = (int64_t)24 * 3600 * 1000; /* as in Kafka */
     set_default(&c->journal_file_bytes, UINT64_C(64) << 20);
     set_default(&c->ballast_bytes, UINT64_C(64) << 20);
     set_default(&c->reserve_bytes, UINT64_C(32) << 20);

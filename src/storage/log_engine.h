@@ -51,6 +51,7 @@ struct log_cfg {
     size_t group_bytes_max;      /* bytes drained into one commit group [16 MiB] */
     size_t queue_bytes_max;      /* appended and not written: beyond it SL_ELIMIT [48 MiB] */
     int64_t checkpoint_ms;       /* [30,000] */
+    int64_t producer_expiry_ms;  /* silence after which a producer is forgotten [1 day] */
     uint64_t ballast_bytes;      /* [64 MiB]; UINT64_MAX: none (tests) */
     uint64_t reserve_bytes;      /* free space below which appends are refused [32 MiB] */
 };

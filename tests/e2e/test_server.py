@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import time
 import unittest
@@ -16,6 +17,7 @@ import unittest
 import harness
 import wire
 
+OFFSET_COMMIT = 8
 SAMPLE = re.compile(r'^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})? (-?[0-9.e+-]+|\+Inf|NaN)$')
 
 
@@ -109,6 +111,26 @@ class PrecedenceTest(harness.FreshBrokerTestCase):
         said = [json.loads(line) for line in self.broker.log_tail(1000).splitlines()]
         self.assertFalse([e for e in said if e["level"] == "debug"])
         self.assertTrue([e for e in said if "SLUICE_LOG_FORMAT and LOG_FORMAT disagree" in json.dumps(e)])
+
+    def test_defaults_of_topics_come_from_the_settings_of_the_server(self):
+        ck = self.client()
+        self.broker.options = ["--log-retention-ms", "1h", "--log-segment-bytes", "2MiB", "--num-partitions", "3",
+                               "--message-bytes-max", "5000"]
+        self.broker.start()
+        admin = ck.admin.AdminClient({"bootstrap.servers": self.broker.bootstrap})
+        admin.create_topics([ck.admin.NewTopic(self.topic, -1)])[self.topic].result(10)
+        self.assertEqual(3, len(admin.list_topics(self.topic, 10).topics[self.topic].partitions))
+        resource = ck.admin.ConfigResource(ck.admin.ConfigResource.Type.TOPIC, self.topic)
+        found = admin.describe_configs([resource])[resource].result(10)
+        self.assertEqual(("3600000", "2097152", "5000"), tuple(
+            found[name].value for name in ("retention.ms", "segment.bytes", "max.message.bytes")))
+
+    def client(self):
+        try:
+            import confluent_kafka.admin
+            return confluent_kafka
+        except ImportError:
+            return self.skipTest("python3-confluent-kafka is not installed (make deps)")
 
     def test_the_data_directory_is_private(self):
         self.broker.start()
@@ -251,6 +273,20 @@ class MetricsTest(harness.BrokerTestCase):
         self.assertEqual(before["sluice_topics"] + 1, after["sluice_topics"])
         self.assertGreater(after["process_resident_memory_bytes"], 1 << 20)
         self.assertGreater(after["sluice_uptime_seconds"], 0)
+
+    def test_groups_and_their_lag_in_records(self):
+        with wire.Connection(self.broker) as c:
+            c.call(wire.METADATA, 1, wire.array([wire.string(self.topic)]))
+            harness.wait_until(lambda: c.produce(self.topic, wire.batch([b"x"] * 10))[0] == 0, 10, "the topic")
+            c.call(OFFSET_COMMIT, 2, wire.string(self.group) + struct.pack(">i", -1) + wire.string("") +
+                   struct.pack(">q", -1) + wire.array([wire.string(self.topic) + wire.array(
+                       [struct.pack(">iq", 0, 4) + wire.string(None)])]))
+        series = f'sluice_group_lag_records{{group="{self.group}",topic="{self.topic}"}}'
+        found = self.metrics()
+        self.assertEqual(6, found[series])
+        self.assertEqual(1, found["sluice_groups"])
+        self.assertEqual(1, found["sluice_committed_offsets"])
+        self.assertEqual(0, found["sluice_series_left_out"])
 
     def test_buckets_are_cumulative(self):
         with wire.Connection(self.broker) as c:
