@@ -29,6 +29,7 @@ static const struct row rows[] = {
     {"8 partitions,  256 KiB batches (journal)", 8, 256 << 10, 64},
     {"100 partitions, 16 KiB batches (journal)", 100, 16 << 10, 400},
     {"1000 partitions, 1 KiB batches (journal)", 1000, 1 << 10, 2000},
+    {"20000 partitions, 1 KiB batches (900 files)", 20000, 1 << 10, 4000},
     {"1 partition,     1 KiB batches, 1 in flight", 1, 1 << 10, 1},
 };
 
@@ -265,7 +266,7 @@ int main(int argc, char **argv)
                           .workers = workers};
     if (log_local_open(&cfg, &env, &fault, &b.engine) != SL_OK)
         return 1;
-    open_parts(&b, argv[1], 1000);
+    open_parts(&b, argv[1], 20000);
     timer_init(&b.stop, b.loop, on_stop);
     b.start.run = on_start;
     loop_post(b.loop, &b.start);

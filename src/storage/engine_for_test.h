@@ -138,7 +138,10 @@ static inline sl_err try_open(struct world *w)
     struct sl_fault fault = {0};
     assert_int_equal(SL_OK, loop_new(&w->clock.clock, &w->loop));
     assert_int_equal(SL_OK, workers_start(2, &w->workers));
-    assert_int_equal(SL_OK, meta_sqlite_open(w->vfs, w->dir, &fault, &w->meta));
+    sl_err opened = meta_sqlite_open(w->vfs, w->dir, &fault, &w->meta);
+    if (opened != SL_OK)
+        print_message("# %s: %s\n", fault.where, fault.what);
+    assert_int_equal(SL_OK, opened);
     const struct log_env env = {.clock = &w->clock.clock,
                                 .rng = w->rng,
                                 .vfs = w->vfs,

@@ -44,10 +44,16 @@ void file_cache__on_dirty(struct file_cache *c, void (*fn)(void *arg), void *arg
     c->on_dirty_arg = arg;
 }
 
+/* A dirty handle that was opened for this one write goes first: when more partitions are written in
+ * turn than there are handles, most of them then keep theirs, where plain LRU would miss each time.
+ */
 static void rest(struct file_cache *c, struct cached_file *f)
 {
     list_remove(&f->lru);
-    list_push_back(f->dirty ? &c->dirty : &c->clean, &f->lru);
+    if (f->dirty && f->used_once)
+        list_push_front(&c->dirty, &f->lru);
+    else
+        list_push_back(f->dirty ? &c->dirty : &c->clean, &f->lru);
 }
 
 static void set_dirty(struct file_cache *c, struct cached_file *f, bool dirty)
@@ -170,8 +176,11 @@ sl_err file_cache__pin(struct file_cache *c, struct cached_file *f, const char *
             mutex_lock(c->mutex);
         } else {
             f->file = file;
+            f->used_once = true;
             c->n_open++;
         }
+    } else {
+        f->used_once = false;
     }
     f->pins++;
     list_remove(&f->lru);

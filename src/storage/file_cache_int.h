@@ -15,7 +15,7 @@ struct cached_file {
     struct list lru; /* linked: open and not pinned */
     struct vfs_file *file;
     uint32_t pins;
-    bool dirty, syncing, fenced;
+    bool dirty, syncing, fenced, used_once;
     uint64_t written_bytes, synced_bytes; /* ends of the valid content */
     int64_t written_next, synced_next;    /* first offsets behind them */
 };
