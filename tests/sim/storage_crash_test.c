@@ -1,7 +1,8 @@
 /* D1, D8: the local engine after crashes at any change of its files.
  *
  * What was acknowledged at its level is there, at its offset, with its bytes; nothing is there that
- * nobody sent; offsets are dense; opening succeeds; and appending goes on. */
+ * nobody sent; offsets are dense; opening succeeds; a producer's retry is not written twice (B08);
+ * and appending goes on. */
 #include "base/alloc.h"
 #include "base/byteorder.h"
 #include "record/batch.h"
@@ -28,6 +29,8 @@ struct sent {
     uint32_t crc;
     unsigned part;
     int32_t n_records;
+    size_t bytes;
+    struct batch_producer producer;
     enum log_durability durability;
     bool acked;
     int64_t base_offset;
@@ -45,6 +48,7 @@ struct oracle {
     struct sent *sent; /* by id - 1 */
     size_t n_sent;
     bool topic_acked;
+    int32_t next_sequence[PRODUCERS][RIG_PARTS_MAX];
     int64_t trim_asked[RIG_PARTS_MAX], trim_acked[RIG_PARTS_MAX];
     uint64_t next_recovery_id;
 };
@@ -60,7 +64,12 @@ static void on_answer(struct rig_append *op)
     s->acked = true;
 }
 
-static struct sent *send_one(struct oracle *o, struct rng *rng)
+static struct slice batch_of(const struct sent *s)
+{
+    return rig_batch(s->id, s->n_records, s->bytes, &s->producer);
+}
+
+static struct sent *send_one(struct oracle *o, unsigned producer, struct rng *rng)
 {
     if (o->n_sent == APPENDS_MAX)
         return NULL;
@@ -71,8 +80,11 @@ static struct sent *send_one(struct oracle *o, struct rng *rng)
     s->durability = (const enum log_durability[]){LOG_DURABLE, LOG_DURABLE, LOG_BUFFERED,
                                                   LOG_NONE}[rng_below(rng, 4)];
     s->op.answered = on_answer;
-    size_t bytes = 10 + (size_t)rng_below(rng, o->shape.bytes_max);
-    struct slice batch = rig_batch(s->id, s->n_records, bytes);
+    s->bytes = 10 + (size_t)rng_below(rng, o->shape.bytes_max);
+    int32_t *sequence = &o->next_sequence[producer][s->part];
+    s->producer = (struct batch_producer){.producer_id = producer, .base_sequence = *sequence};
+    *sequence += s->n_records;
+    struct slice batch = batch_of(s);
     s->crc = get_be32(batch.data + BATCH_CRC);
     rig_append_start(&o->rig, &s->op, s->part, batch, s->durability);
     return s;
@@ -80,7 +92,7 @@ static struct sent *send_one(struct oracle *o, struct rng *rng)
 
 struct producer {
     struct oracle *oracle;
-    unsigned rounds;
+    unsigned number, rounds;
 };
 
 /* Up to four in flight, then their answers. */
@@ -92,7 +104,7 @@ static void produce(void *arg)
         struct sent *flight[4];
         size_t n = 1 + (size_t)rng_below(rng, 4);
         for (size_t k = 0; k < n; k++)
-            flight[k] = send_one(p->oracle, rng);
+            flight[k] = send_one(p->oracle, p->number, rng);
         for (size_t k = 0; k < n; k++)
             if (flight[k])
                 (void)rig_append_wait(&flight[k]->op);
@@ -128,7 +140,7 @@ static void one_generation(struct oracle *o)
         o->topic_acked = true;
     }
     for (unsigned i = 0; i < PRODUCERS; i++) {
-        producers[i] = (struct producer){o, 4 + (unsigned)rng_below(rng, 6)};
+        producers[i] = (struct producer){o, i, 4 + (unsigned)rng_below(rng, 6)};
         err = thread_start("producer", produce, &producers[i], &threads[i]);
         SL_ASSERT(err == SL_OK);
     }
@@ -317,13 +329,53 @@ static const char *check_partition(struct oracle *o, struct rig *r, unsigned par
     return problem;
 }
 
+/* The last batch of a producer that must have survived, sent again. It may also be older than the
+ * window by now: what came after it without being acknowledged may have survived, too. */
+static const char *check_retry(struct rig *r, const struct sent *s)
+{
+    struct rig_append a = {0};
+    rig_append_start(r, &a, s->part, batch_of(s), LOG_DURABLE);
+    sl_err err = rig_append_wait(&a);
+    if (err == SL_ESEQ_OLD)
+        return NULL;
+    if (err != SL_OK)
+        return crash_problem("partition %u: batch %llu again: %s", s->part,
+                             (unsigned long long)s->id, sl_err_name(err));
+    if (!a.append.duplicate || a.append.base_offset != s->base_offset)
+        return crash_problem("partition %u: batch %llu again was written at %lld, not only at %lld",
+                             s->part, (unsigned long long)s->id, (long long)a.append.base_offset,
+                             (long long)s->base_offset);
+    return NULL;
+}
+
+static const char *check_retries(struct oracle *o, struct rig *r, unsigned part,
+                                 enum simfs_crash crash)
+{
+    struct log_part_state st;
+    const struct sent *last[PRODUCERS] = {0};
+    rig_state(r, part, &st);
+    for (size_t i = 0; i < o->n_sent; i++) {
+        const struct sent *s = &o->sent[i];
+        if (s->part == part && must_survive(s, crash))
+            last[s->producer.producer_id] = s;
+    }
+    for (unsigned i = 0; i < PRODUCERS; i++) {
+        /* what was deleted may have taken its producer with it */
+        const char *problem =
+            last[i] && last[i]->base_offset >= st.log_start ? check_retry(r, last[i]) : NULL;
+        if (problem)
+            return problem;
+    }
+    return NULL;
+}
+
 /* Appending goes on where the log ends, and is durable. */
 static const char *check_append(struct oracle *o, struct rig *r, unsigned part)
 {
     struct log_part_state before, after;
     struct rig_append a = {0};
     rig_state(r, part, &before);
-    rig_append_start(r, &a, part, rig_batch(o->next_recovery_id++, 2, 100), LOG_DURABLE);
+    rig_append_start(r, &a, part, rig_batch(o->next_recovery_id++, 2, 100, NULL), LOG_DURABLE);
     sl_err err = rig_append_wait(&a);
     if (err != SL_OK)
         return crash_problem("partition %u: append after recovery: %s", part, sl_err_name(err));
@@ -347,6 +399,8 @@ static const char *check(struct crash_test *t, struct simfs *image, enum simfs_c
     const char *problem = NULL;
     for (unsigned i = 0; i < r.n_parts && !problem; i++)
         problem = check_partition(o, &r, i, crash);
+    for (unsigned i = 0; i < r.n_parts && !problem; i++)
+        problem = check_retries(o, &r, i, crash);
     for (unsigned i = 0; i < r.n_parts && !problem; i++)
         problem = check_append(o, &r, i);
     err = rig_close(&r);

@@ -3,7 +3,6 @@
 #include "base/alloc.h"
 #include "base/byteorder.h"
 #include "record/batch.h"
-#include "record/builder.h"
 
 #include <stdio.h>
 
@@ -322,7 +321,7 @@ sl_err rig_trim(struct rig *r, unsigned part, int64_t offset)
 /* ---- batches --------------------------------------------------------------------------------- */
 
 /* The id is in the base timestamp, the CRC covers it, and the value follows from it. */
-struct slice rig_batch(uint64_t id, int32_t n, size_t bytes)
+struct slice rig_batch(uint64_t id, int32_t n, size_t bytes, const struct batch_producer *producer)
 {
     size_t value_bytes = bytes / (size_t)n;
     struct batch_builder *b = batch_builder_new(CODEC_NONE, 16 << 20);
@@ -337,7 +336,7 @@ struct slice rig_batch(uint64_t id, int32_t n, size_t bytes)
         sl_err err = batch_builder_add(b, &record);
         SL_ASSERT(err == SL_OK);
     }
-    sl_err err = batch_builder_finish(b, &batch_producer_none, &batch);
+    sl_err err = batch_builder_finish(b, producer ? producer : &batch_producer_none, &batch);
     SL_ASSERT(err == SL_OK);
     sl_free(value);
     batch_builder_free(b);

@@ -7,6 +7,7 @@
 
 #include "loop/loop.h"
 #include "meta/metastore.h"
+#include "record/builder.h"
 #include "sim/sim.h"
 #include "sim/simfs.h"
 #include "storage/log_engine.h"
@@ -64,8 +65,9 @@ sl_err rig_read(struct rig *r, unsigned part, int64_t offset, uint32_t bytes_max
                 struct slice *ret) SL_CHECKED;
 sl_err rig_trim(struct rig *r, unsigned part, int64_t offset);
 
-/* One batch of n records that is told from all others by `id`, of about `bytes` bytes. */
-struct slice rig_batch(uint64_t id, int32_t n, size_t bytes);
+/* One batch of n records that is told from all others by `id`, of about `bytes` bytes. The same
+ * arguments give the same bytes. producer NULL: none in particular. */
+struct slice rig_batch(uint64_t id, int32_t n, size_t bytes, const struct batch_producer *producer);
 uint64_t rig_batch_id(struct slice batch); /* 0: not one of ours */
 
 #endif
