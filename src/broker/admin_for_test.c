@@ -19,14 +19,17 @@ const struct broker_cfg admin_default_cfg = {
     .offset_metadata_bytes_max = 4096,
 };
 
-static void on_fatal(void *arg, sl_err err)
-{
-    ((struct admin_world *)arg)->fatal = true;
-}
-
 static void on_log_fatal(void *arg)
 {
-    ((struct admin_world *)arg)->fatal = true;
+    struct admin_world *w = arg;
+    w->fatal = true;
+    if (w->on_fatal)
+        w->on_fatal(w);
+}
+
+static void on_fatal(void *arg, sl_err err)
+{
+    on_log_fatal(arg);
 }
 
 static sl_err open_parts(struct admin_world *w)
@@ -217,6 +220,15 @@ struct broker_topic_view admin_view(struct admin_world *w, const char *name)
     broker_metadata_fini(&c);
     view.leader_epochs = NULL; /* went with the call */
     return view;
+}
+
+int64_t admin_state(struct admin_world *w, const char *name)
+{
+    struct topic *t = broker__topic(w->b, &principal_anonymous.org, slice_str(name));
+    if (!t)
+        return 0;
+    bool own = topic_config_has(&t->config, TOPIC_SETTING_retention_ms);
+    return admin_state_of(t->n_partitions, own ? t->config.retention_ms : 0);
 }
 
 /* ---- worlds --------------------------------------------------------------------------------- */

@@ -28,7 +28,9 @@ struct admin_world {
     struct log_engine *log;
     struct broker *b;
     struct sl_fault fault;
-    bool fatal; /* the core wants the process to end */
+    /* The core wants the process to end: called on its thread, if set. */
+    void (*on_fatal)(struct admin_world *w);
+    bool fatal;
     /* internal: the core runs on a thread of its own */
     struct thread *core;
     struct mutex *lock;
@@ -69,6 +71,13 @@ struct broker_topic_view admin_view(struct admin_world *w, const char *name);
 static inline bool admin_has(struct admin_world *w, const char *name)
 {
     return admin_view(w, name).err == SL_OK;
+}
+
+/* Partitions and retention.ms (0: not set) of a topic in one number; 0 when it is not there. */
+int64_t admin_state(struct admin_world *w, const char *name);
+static inline int64_t admin_state_of(int32_t partitions, int64_t retention)
+{
+    return retention * 1000 + partitions;
 }
 
 /* Runs the body in a new world on files of its own, opened and closed around it. */

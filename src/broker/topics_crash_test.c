@@ -19,23 +19,9 @@ struct oracle {
     uint64_t choices; /* seed of this run's steps */
 };
 
-static int64_t state_of(int32_t partitions, int64_t retention)
-{
-    return retention * 1000 + partitions;
-}
-
 static void name_of(char ret[8], unsigned i)
 {
     (void)snprintf(ret, 8, "t%u", i);
-}
-
-static int64_t actual(struct admin_world *w, const char *name)
-{
-    struct topic *t = broker__topic(w->b, &principal_anonymous.org, slice_str(name));
-    return t ? state_of(t->n_partitions, topic_config_has(&t->config, TOPIC_SETTING_retention_ms)
-                                             ? t->config.retention_ms
-                                             : 0)
-             : GONE;
 }
 
 /* One step of a run: a change of one name, chosen by the seed, noted before and behind. */
@@ -46,16 +32,16 @@ static void step(struct admin_world *w, struct name_state *s, const char *name, 
     char text[24];
     if (s->answered == GONE) {
         partitions = 1 + (int32_t)rng_below(rng, 3);
-        s->under_way = state_of(partitions, 0);
+        s->under_way = admin_state_of(partitions, 0);
         assert_int_equal(SL_OK, admin_create(w, name, partitions));
     } else if (rng_below(rng, 3) == 0) {
         s->under_way = GONE;
         assert_int_equal(SL_OK, admin_delete(w, name));
     } else if (rng_below(rng, 2) == 0) {
-        s->under_way = state_of(partitions + 1, retention);
+        s->under_way = admin_state_of(partitions + 1, retention);
         assert_int_equal(SL_OK, admin_grow(w, name, partitions + 1));
     } else {
-        s->under_way = state_of(partitions, ++retention);
+        s->under_way = admin_state_of(partitions, ++retention);
         (void)snprintf(text, sizeof text, "%lld", (long long)retention);
         assert_int_equal(SL_OK, admin_set(w, name, "retention.ms", text));
     }
@@ -76,7 +62,7 @@ static void run(struct crash_test *t, struct simfs *fs)
         char name[8];
         name_of(name, n);
         step(w, &o->names[n], name, &rng.rng);
-        assert_int_equal(o->names[n].answered, actual(w, name));
+        assert_int_equal(o->names[n].answered, admin_state(w, name));
     }
     admin_close(w);
     sl_free(w);
@@ -93,7 +79,7 @@ static const char *compare(const struct oracle *o, struct admin_world *w)
     for (unsigned i = 0; i < NAMES; i++) {
         char name[8];
         name_of(name, i);
-        int64_t found = actual(w, name);
+        int64_t found = admin_state(w, name);
         if (found != o->names[i].answered && found != o->names[i].under_way)
             return crash_problem("%s: %lld is there, answered was %lld, under way %lld", name,
                                  (long long)found, (long long)o->names[i].answered,
