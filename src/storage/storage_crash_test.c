@@ -23,6 +23,9 @@ struct oracle {
     struct log_topic_cfg cfg;
     uint64_t seed;
     unsigned failing_calls; /* of segment files; 0: no faults */
+    bool retains;           /* small retention.bytes: old segments go while all this happens */
+    bool drops;             /* the topic is dropped at the end */
+    bool dropping, dropped; /* asked for; acknowledged */
 };
 
 struct writer_arg {
@@ -86,6 +89,23 @@ static void append_some(void *arg)
     }
 }
 
+static void run_drop(struct call *c)
+{
+    struct uuid id = test_topic_id(1);
+    c->done.done = on_done;
+    log_topic_drop(c->w->engine, &id, &c->done);
+}
+
+static void drop_topic(struct oracle *o)
+{
+    struct call c = {0};
+    o->dropping = true;
+    call(o->w, &c, run_drop);
+    SL_ASSERT(c.done.err == SL_OK);
+    o->dropped = true;
+    sim_sleep_ns(INT64_C(2000000000)); /* the files go, too */
+}
+
 static struct world *world_on(struct simfs *fs)
 {
     struct world *w =
@@ -121,6 +141,10 @@ static void run(struct crash_test *t, struct simfs *fs)
     }
     for (unsigned i = 0; i < PARTS; i++)
         thread_join(threads[i]);
+    if (o->retains)
+        sim_sleep_ns(INT64_C(3000000000));
+    if (o->drops)
+        drop_topic(o);
     sl_err err = close_world(o->w);
     SL_ASSERT(err == SL_OK || o->failing_calls); /* a rescue may be cut short: the journal has it */
     free_world(o->w);
@@ -129,9 +153,13 @@ static void run(struct crash_test *t, struct simfs *fs)
 static void start(struct crash_test *t, struct rng *rng)
 {
     struct oracle *o = t->user;
-    *o = (struct oracle){
-        .cfg = test_topic_cfg, .seed = rng_u64(rng), .failing_calls = o->failing_calls};
-    o->cfg.segment_bytes = 100000;
+    *o = (struct oracle){.cfg = test_topic_cfg,
+                         .seed = rng_u64(rng),
+                         .failing_calls = o->failing_calls,
+                         .retains = o->retains,
+                         .drops = o->drops};
+    o->cfg.segment_bytes = o->retains ? 20000 : 100000;
+    o->cfg.retention_bytes = o->retains ? 30000 : -1;
     for (unsigned i = 0; i < PARTS; i++)
         for (int k = 0; k < APPENDS; k++)
             o->parts[i].base[k] = -1;
@@ -173,7 +201,11 @@ static const char *check_part(struct oracle *o, struct world *w, unsigned part,
     if (hw < needed)
         return crash_problem("part %u: high watermark %lld, acknowledged %lld", part, (long long)hw,
                              (long long)needed);
-    for (int64_t next = 0; next < hw;) {
+    int64_t log_start = state_of(w, p).log_start;
+    if (log_start > 0 && (!o->retains || log_start > hw))
+        return crash_problem("part %u: log start %lld of %lld", part, (long long)log_start,
+                             (long long)hw);
+    for (int64_t next = log_start; next < hw;) {
         struct call c = {0};
         sl_err err = read_at(w, &c, p, next, 1 << 20);
         if (err != SL_OK || c.read.data.len == 0)
@@ -203,7 +235,12 @@ static const char *check(struct crash_test *t, struct simfs *image, enum simfs_c
     if (err != SL_OK)
         return crash_problem("open: %s", sl_err_name(err));
     const char *problem = NULL;
-    for (unsigned i = 0; i < PARTS && !problem; i++)
+    bool is_there = map_count(engine__of(w->engine)->parts) > 0;
+    if (o->dropped && is_there)
+        problem = "a dropped topic came back";
+    if (!o->dropping && !is_there && o->parts[0].buffered_next > 0)
+        problem = "the topic is gone";
+    for (unsigned i = 0; i < PARTS && !problem && is_there; i++)
         if (o->parts[i].buffered_next > 0)
             problem = check_part(o, w, i, crash);
     err = close_world(w);
@@ -232,6 +269,34 @@ static void D8_also_when_it_crashes_again_while_it_recovers(void **state)
                            .states = 1000,
                            .one_in = 20,
                            .depth_max = 3,
+                           .run = run,
+                           .check = check,
+                           .start = start,
+                           .user = &o};
+    crash_test(&t);
+}
+
+static void D1_retention_and_crashes_take_whole_old_segments_only(void **state)
+{
+    struct oracle o = {.retains = true};
+    struct crash_test t = {.name = "D1 retention",
+                           .states = 1000,
+                           .one_in = 12,
+                           .depth_max = 2,
+                           .run = run,
+                           .check = check,
+                           .start = start,
+                           .user = &o};
+    crash_test(&t);
+}
+
+static void B05_a_dropped_topic_never_comes_back_and_no_other_goes(void **state)
+{
+    struct oracle o = {.drops = true};
+    struct crash_test t = {.name = "B05 drop",
+                           .states = 1000,
+                           .one_in = 8,
+                           .depth_max = 2,
                            .run = run,
                            .check = check,
                            .start = start,
@@ -277,6 +342,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(D1_acknowledged_batches_survive_any_crash),
         cmocka_unit_test(D8_also_when_it_crashes_again_while_it_recovers),
+        cmocka_unit_test(D1_retention_and_crashes_take_whole_old_segments_only),
+        cmocka_unit_test(B05_a_dropped_topic_never_comes_back_and_no_other_goes),
         cmocka_unit_test(D7_a_failed_sync_of_a_segment_loses_nothing_acknowledged),
         cmocka_unit_test(D5_a_failed_write_of_a_segment_loses_nothing_acknowledged),
         cmocka_unit_test(D5_a_segment_that_cannot_be_made_or_cut_loses_nothing_acknowledged),
