@@ -8,6 +8,7 @@ import wire
 from test_confluent import TIMEOUT_S, admin_of, consume, create, produce
 
 UNKNOWN_SESSION, WRONG_EPOCH, TOO_LARGE, INVALID_TIMESTAMP = 70, 71, 10, 32
+FENCED_EPOCH, UNKNOWN_EPOCH, OFFSET_FOR_LEADER_EPOCH = 74, 75, 23
 HASTY = {"retry_backoff_ms": 10, "reconnect_backoff_ms": 10, "reconnect_backoff_max_ms": 50}
 
 
@@ -128,6 +129,36 @@ class FetchSessionsTest(harness.BrokerTestCase):
         admin.delete_topics([self.topic], operation_timeout=10)[self.topic].result(TIMEOUT_S)
         error, found = self.session.fetch({})
         self.assertEqual((0, 3), (error, found[self.topic, 0][0]))  # UNKNOWN_TOPIC_OR_PARTITION
+
+
+class LeaderEpochTest(harness.FreshBrokerTestCase):
+    def epoch_end(self, epoch, current=-1):
+        """OffsetForLeaderEpoch v3: (error, epoch, end offset)."""
+        body = struct.pack(">i", -1) + wire.array(
+            [wire.string(self.topic) + wire.array([struct.pack(">iii", 0, current, epoch)])])
+        with wire.Connection(self.broker) as c:
+            r = c.call(OFFSET_FOR_LEADER_EPOCH, 3, body)
+        r.take("i")
+        self.assertEqual((1, self.topic, 1), (r.take("i"), r.string(), r.take("i")))
+        error, _, found, end = r.take("hiiq")
+        return error, found, end
+
+    def append(self, n):
+        with wire.Connection(self.broker) as c:
+            self.assertEqual(0, c.produce(self.topic, wire.batch([b"x"] * n))[0])
+
+    def test_each_unclean_start_begins_an_epoch_and_the_ends_of_old_ones_are_told(self):
+        self.broker.start()
+        create(self.broker, self.topic)
+        self.append(3)
+        self.broker.kill_and_start()
+        self.append(2)
+        self.assertEqual((0, 0, 3), self.epoch_end(0))
+        self.assertEqual((0, 1, 5), self.epoch_end(1))
+        self.assertEqual(FENCED_EPOCH, self.epoch_end(0, current=0)[0])
+        self.assertEqual(UNKNOWN_EPOCH, self.epoch_end(0, current=2)[0])
+        self.broker.restart()
+        self.assertEqual((0, 1, 5), self.epoch_end(1, current=1))
 
 
 class TopicBoundsTest(harness.BrokerTestCase):
