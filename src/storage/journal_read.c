@@ -182,6 +182,23 @@ static sl_err count_record(void *arg, const struct journal_record *rec, const ui
     return r->visitor->record(r->visitor->arg, rec, payload);
 }
 
+/* The next position behind damage at *pos where something validates; no further than what counts
+ * as synced. */
+static sl_err skip_damage(const struct journal_file *f, const uint8_t *bytes, uint64_t synced_lsn,
+                          size_t *pos)
+{
+    uint64_t ignored = 0;
+    size_t at = *pos + JOURNAL_ALIGN;
+    for (; at < f->bytes && f->seq * JOURNAL_LSN_STRIDE + at < synced_lsn; at += JOURNAL_ALIGN) {
+        size_t end = at;
+        SL_TRY(journal__walk(bytes, f->bytes, f->seed, f->seq, &end, NULL, &ignored));
+        if (end != at)
+            break;
+    }
+    *pos = at;
+    return SL_OK;
+}
+
 /* Walks one file. An invalid record is the end of what was written unless something later proves
  * that it had been synced: then it is damage, and every record behind it that validates counts. */
 static sl_err replay_bytes(struct replay *r, size_t i, const uint8_t *bytes, size_t pos)
@@ -201,13 +218,7 @@ static sl_err replay_bytes(struct replay *r, size_t i, const uint8_t *bytes, siz
         if (synced_lsn <= f->seq * JOURNAL_LSN_STRIDE + pos)
             return SL_OK;
         r->result->damaged++;
-        size_t at = pos + JOURNAL_ALIGN, tried = at;
-        for (; at < f->bytes; at += JOURNAL_ALIGN, tried = at) {
-            SL_TRY(journal__walk(bytes, f->bytes, f->seed, f->seq, &tried, NULL, &ignored));
-            if (tried != at || f->seq * JOURNAL_LSN_STRIDE + at >= synced_lsn)
-                break;
-        }
-        pos = at;
+        SL_TRY(skip_damage(f, bytes, synced_lsn, &pos));
     }
     return SL_OK;
 }

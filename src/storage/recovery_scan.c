@@ -309,11 +309,9 @@ static sl_err set_copy_aside(struct recovery *r, struct log_part *p, uint32_t i)
     return err == SL_ENOTFOUND ? SL_OK : err;
 }
 
-sl_err recovery__scan(struct recovery *r, struct rec_part *rp)
+static sl_err scan_segments(struct recovery *r, struct rec_part *rp)
 {
     struct log_part *p = rp->part;
-    SL_TRY(list_segments(r, p));
-    learn_from_rolls(rp);
     bool cut = false;
     for (uint32_t i = 0; i < p->n_segments; i++) {
         while (i < p->n_segments && is_copy(p, i))
@@ -326,8 +324,15 @@ sl_err recovery__scan(struct recovery *r, struct rec_part *rp)
         if (i + 1 < p->n_segments && s->state == SEGMENT_ACTIVE)
             s->state = SEGMENT_SEALED;
     }
+    return SL_OK;
+}
+
+/* Where the log goes on. A lost tail leaves a hole: its offsets are never given again. */
+static void settle_end(struct rec_part *rp)
+{
+    struct log_part *p = rp->part;
     int64_t end = recovery__note_holes(p);
-    if (end < rp->known_next) { /* a lost tail: its offsets are never given again */
+    if (end < rp->known_next) {
         part__damage(p, end, rp->known_next);
         if (p->n_segments > 0 && part__active(p)->state == SEGMENT_ACTIVE)
             part__active(p)->state = SEGMENT_SEALED;
@@ -336,6 +341,15 @@ sl_err recovery__scan(struct recovery *r, struct rec_part *rp)
     if (next != p->high_watermark)
         part__mark_dirty(p);
     p->high_watermark = p->plan_next = next;
+}
+
+sl_err recovery__scan(struct recovery *r, struct rec_part *rp)
+{
+    struct log_part *p = rp->part;
+    SL_TRY(list_segments(r, p));
+    learn_from_rolls(rp);
+    SL_TRY(scan_segments(r, rp));
+    settle_end(rp);
     if (p->damaged_from >= 0)
         LOG_ERROR("partition.damaged", "offsets below the durable watermark cannot be read",
                   F_I64("pid", p->id.pid), F_I64("from", p->damaged_from),
