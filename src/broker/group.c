@@ -228,23 +228,17 @@ sl_err group__validate(const struct group *g, struct slice id, struct slice inst
 
 void group_cancel_join(struct group *g, struct broker_group_join *j)
 {
-    for (uint32_t i = 0; i < g->members.n; i++)
-        if (g->members.items[i]->join == j) {
-            g->members.items[i]->join = NULL; /* still counts as joined, as in Kafka */
-            g->members.items[i]->join_version = 0;
-            break;
-        }
+    SL_ASSERT(j->member->join == j);
+    j->member->join = NULL; /* still counts as joined, as in Kafka */
+    j->member->join_version = 0;
     group__fail_join(g, j, SL_ECANCELED);
 }
 
 void group_cancel_sync(struct group *g, struct broker_group_sync *s, int64_t now_ms)
 {
-    for (uint32_t i = 0; i < g->members.n; i++)
-        if (g->members.items[i]->sync == s) {
-            g->members.items[i]->sync = NULL;
-            group__touch(g, g->members.items[i], now_ms);
-            break;
-        }
+    SL_ASSERT(s->member->sync == s);
+    s->member->sync = NULL;
+    group__touch(g, s->member, now_ms);
     group__finish(g, &s->head, SL_ECANCELED);
 }
 

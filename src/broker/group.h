@@ -33,6 +33,8 @@ enum group_life {
 /* "PreparingRebalance", as Kafka spells it. */
 const char *group_life_name(enum group_life life);
 
+struct member;
+
 struct group_call {
     struct broker_call call;
     struct slice group; /* in: the name */
@@ -69,6 +71,7 @@ struct broker_group_join {
     /* internal */
     struct arena *answer;
     struct slice old_leader;
+    struct member *member; /* whose parked call this is */
 };
 void broker_group_join_init(struct broker_group_join *j);
 void broker_group_join_fini(struct broker_group_join *j);
@@ -85,6 +88,7 @@ struct broker_group_sync {
     uint32_t n_assignments;
     /* out */
     struct slice ret_protocol_type, ret_protocol, ret_assignment; /* counted */
+    struct member *member; /* internal: whose parked call this is */
 };
 void broker_group_sync_init(struct broker_group_sync *s);
 void broker_group_sync_fini(struct broker_group_sync *s);

@@ -100,6 +100,7 @@ static void park(struct group *g, struct member *m, struct broker_group_join *j)
     if (m->join)
         group__fail_join(g, SL_TAKE(m->join), SL_EREBALANCE);
     m->join = j;
+    j->member = m;
 }
 
 static void add_member(struct group *g, struct broker_group_join *j, struct slice id,

@@ -73,6 +73,7 @@ void group_sync(struct group *g, struct broker_group_sync *s, int64_t now_ms)
     if (m->sync)
         group__finish(g, &m->sync->head, SL_EREBALANCE); /* superseded by this one */
     m->sync = s;
+    s->member = m;
     m->synced = true;
     group__touch(g, m, now_ms);
     if (g->life == GROUP_STABLE)
