@@ -102,7 +102,7 @@ static void seal_page(const struct open_file *f, const void *data, size_t len, i
 {
     if (!f->has_pages || len != META_PAGE_BYTES)
         return;
-    uint8_t *page = (uint8_t *)(uintptr_t)data;
+    uint8_t *page = (uint8_t *)data;
     put_le32(page + PAGE_CRC, page_crc(page, pos));
     put_le32(page + PAGE_CRC + 4, 0);
 }
