@@ -41,7 +41,6 @@ void engine__forget_part(struct local_engine *e, struct log_part *p)
     segment__unref(SL_TAKE(p->to_rescue));
     part__wake(p);
     part__shift_segments(p, p->n_segments);
-    part__unref(p);
 }
 
 static struct log_part *part_open(struct log_engine *base, const struct log_part_id *id,

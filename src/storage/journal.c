@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ZERO_CHUNK_BYTES = 1 << 20, IOV_PER_CALL = 1024 };
+enum { ZERO_CHUNK_BYTES = 1 << 20, ZERO_SYNC_BYTES = 4 << 20, IOV_PER_CALL = 1024 };
 
 static struct journal_file *free_file(struct journal *j)
 {
@@ -26,9 +26,12 @@ static sl_err zero_fill(struct vfs_file *f, uint64_t bytes)
 {
     uint8_t *zeros = sl_alloc(1, ZERO_CHUNK_BYTES);
     sl_err err = SL_OK;
-    for (uint64_t pos = 0; err == SL_OK && pos < bytes; pos += ZERO_CHUNK_BYTES)
+    for (uint64_t pos = 0; err == SL_OK && pos < bytes; pos += ZERO_CHUNK_BYTES) {
         err = vfs_pwrite(f, zeros, (size_t)SL_MIN(bytes - pos, (uint64_t)ZERO_CHUNK_BYTES),
                          (int64_t)pos);
+        if (err == SL_OK && pos % ZERO_SYNC_BYTES == 0) /* no burst that acks would wait for */
+            err = vfs_datasync(f);
+    }
     sl_free(zeros);
     SL_TRY(err);
     return vfs_datasync(f);

@@ -295,7 +295,7 @@ sl_err recovery__run(struct local_engine *e, struct sl_fault *fault) SL_CHECKED;
 
 /* The partition of a pid, made when it is new; adds it to its topic's list. */
 struct log_part *engine__part(struct local_engine *e, const struct log_part_id *id);
-/* Takes a partition out of the maps: its memory stays until nobody refers to it. */
+/* Takes a partition out of the maps and ends what waits for it. The caller gets the reference. */
 void engine__forget_part(struct local_engine *e, struct log_part *p);
 
 /* ---- engine.c ------------------------------------------------------------------------------ */

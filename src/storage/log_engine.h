@@ -19,7 +19,7 @@ struct metastore;
 struct vfs;
 struct workers;
 struct log_engine;
-struct log_part; /* one open partition; owned by the engine, valid until its topic is dropped */
+struct log_part; /* one open partition; the engine's, valid until the drop of its topic is done */
 
 enum log_durability {
     LOG_NONE,     /* acks=0: done is called when queued */

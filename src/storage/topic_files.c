@@ -12,6 +12,7 @@ struct topic_job {
     struct log_done *done;
     struct uuid topic_id;
     struct topic_meta meta; /* writing: an owned copy */
+    struct list parts;      /* dropping: kept until done, callers may still hold them */
     int64_t delete_delay_ms;
     sl_err err;
 };
@@ -22,6 +23,7 @@ static struct topic_job *job_new(struct local_engine *e, const struct uuid *id, 
     j->engine = e;
     j->done = d;
     j->topic_id = *id;
+    list_init(&j->parts);
     e->jobs_pending++;
     return j;
 }
@@ -31,10 +33,16 @@ static void job_end(struct topic_job *j)
     struct local_engine *e = j->engine;
     struct log_done *d = j->done;
     d->err = j->err;
+    struct list parts;
+    list_init(&parts);
+    list_splice(&parts, &j->parts);
     topic_meta__fini(&j->meta);
     sl_free(j);
     e->jobs_pending--;
     d->done(d);
+    struct list *node;
+    while ((node = list_pop_front(&parts)))
+        part__unref(SL_CONTAINER_OF(node, struct log_part, topic_node));
     engine__idle_check(e);
 }
 
@@ -139,6 +147,7 @@ void topic_files__drop(struct log_engine *base, const struct uuid *topic_id, str
         struct log_part *p = SL_CONTAINER_OF(node, struct log_part, topic_node);
         j->delete_delay_ms = p->cfg.file_delete_delay_ms;
         engine__forget_part(e, p);
+        list_push_back(&j->parts, &p->topic_node);
     }
     sl_free(t);
     submit(j, drop_run, drop_done);
