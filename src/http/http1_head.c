@@ -44,8 +44,10 @@ static struct http1_fault check_version(struct slice line)
 {
     static const char prefix[] = " HTTP/";
     const size_t len = sizeof prefix - 1;
-    if (line.len < len + 4 || memcmp(line.data + line.len - len - 3, prefix, len) != 0 ||
-        line.data[line.len - len - 4] == ' ')
+    const uint8_t *blank = memchr(line.data, ' ', line.len);
+    if (!blank || line.len < len + 4 || line.data[line.len - len - 4] == ' ' ||
+        memcmp(line.data + line.len - len - 3, prefix, len) != 0 ||
+        blank == line.data + line.len - len - 3)
         return bad("the request line is not METHOD URI HTTP/1.1");
     const uint8_t *version = line.data + line.len - 3;
     if (version[0] == '1' && version[1] == '.' && (version[2] == '0' || version[2] == '1'))

@@ -146,6 +146,7 @@ static void H01_what_two_servers_could_frame_differently_is_refused(void **state
         "GET  / HTTP/1.1\r\n" HOST "\r\n",
         "GET / x HTTP/1.1\r\n" HOST "\r\n",
         "GET /\r\n" HOST "\r\n",
+        "GET HTTP/1.1\r\n" HOST "\r\n",
         "GET /  HTTP/1.1\r\n" HOST "\r\n",
         " GET / HTTP/1.1\r\n" HOST "\r\n",
         "GET / HTTP/1.1 \r\n" HOST "\r\n",

@@ -358,6 +358,7 @@ static void announce(struct server *s)
                  "there is no authentication yet; --host 127.0.0.1 closes them",
                  F_STR("kafka", kafka), F_STR("http", http));
     s->is_ready = true;
+    atomic_store(&s->is_quiet, false);
     LOG_INFO("server.ready", "serving", F_STR("version", SLUICE_VERSION), F_STR("kafka", kafka),
              F_STR("http", http), F_STR("data_dir", data_dir_path(s->dir)),
              F_STR("cluster", s->cluster_id), F_I64("pid", getpid()),
@@ -540,6 +541,7 @@ static void init(struct server *s, const struct server_opts *opts)
     s->opts = *opts;
     s->started_ns = clock_monotonic_ns(&clock_real);
     s->started_wall_ms = clock_wall_ms(&clock_real);
+    atomic_store(&s->is_quiet, true); /* nobody has been served yet: a stop loses nothing */
     s->stop = (struct op){.run = run_stop, .done = stop_done, .phase = STOP_DOORS};
     s->begin_stop.run = begin_stop;
     s->kafka_stop.run = run_kafka_stop;

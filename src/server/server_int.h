@@ -54,7 +54,7 @@ struct server {
     struct log_done log_closed;
     unsigned doors_open;
     bool is_stopping;
-    atomic_bool is_quiet; /* every request has been answered, only the last checkpoint is missing */
+    atomic_bool is_quiet; /* nothing waits for an answer: a stop may be cut short */
 };
 
 /* Makes the loops for connections; their threads start later, once the listeners exist. */
