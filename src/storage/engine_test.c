@@ -114,7 +114,7 @@ static void the_leader_epoch_rises_at_a_start_that_was_not_clean(void **state)
     assert_int_equal(SL_ELEADER_UNKNOWN, log_epoch_end(w->engine, p, 3, &epoch, &end));
 }
 
-enum { MANY = 300, FEW_FILES = 20 };
+enum { MANY = 100, FEW_FILES = 16 };
 
 static int setup_many(void **state)
 {
@@ -135,7 +135,7 @@ static void many_partitions_share_few_open_files(void **state)
     struct call *calls = sl_new_array(struct call, MANY);
     for (int i = 0; i < MANY; i++)
         parts[i] = open_part(w, (uint64_t)i + 1, test_topic_cfg);
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 4; round++) {
         for (int i = 0; i < MANY; i++)
             append_start(w, &calls[i], parts[i], test_batch(CODEC_NONE, 1, 100), LOG_DURABLE);
         for (int i = 0; i < MANY; i++) {
@@ -144,11 +144,11 @@ static void many_partitions_share_few_open_files(void **state)
         }
     }
     for (int i = 0; i < MANY; i++)
-        assert_int_equal(5, read_all(w, parts[i], 0, 1 << 20));
+        assert_int_equal(4, read_all(w, parts[i], 0, 1 << 20));
     assert_true(counters_of(w, parts[0]).open_files <= FEW_FILES);
     crash_and_reopen(w);
     for (int i = 0; i < MANY; i++)
-        assert_int_equal(5, read_all(w, open_part(w, (uint64_t)i + 1, test_topic_cfg), 0, 1 << 20));
+        assert_int_equal(4, read_all(w, open_part(w, (uint64_t)i + 1, test_topic_cfg), 0, 1 << 20));
     sl_free(parts);
     sl_free(calls);
 }

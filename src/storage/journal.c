@@ -97,20 +97,12 @@ void journal__on_full(struct journal *j, void (*fn)(void *arg), void *arg)
     j->on_full_arg = arg;
 }
 
-void journal__stop_waiting(struct journal *j)
-{
-    mutex_lock(j->mutex);
-    j->stopping = true;
-    cond_broadcast(j->freed);
-    mutex_unlock(j->mutex);
-}
-
 /* A free file, taken; waits for a checkpoint to free one, and lets the pool grow meanwhile. */
-static sl_err take_file(struct journal *j, struct journal_file **ret)
+static struct journal_file *take_file(struct journal *j)
 {
     mutex_lock(j->mutex);
     struct journal_file *f;
-    while (!(f = free_file(j)) && !j->stopping) {
+    while (!(f = free_file(j))) {
         j->files_wanted = SL_MIN(j->files_max, SL_MAX(j->files_wanted, (uint32_t)j->n_files + 1));
         mutex_unlock(j->mutex);
         if (j->on_full)
@@ -120,13 +112,9 @@ static sl_err take_file(struct journal *j, struct journal_file **ret)
             continue;
         cond_wait(j->freed, j->mutex);
     }
-    if (f)
-        f->state = JFILE_CURRENT;
+    f->state = JFILE_CURRENT;
     mutex_unlock(j->mutex);
-    if (!f)
-        return SL_ECLOSED;
-    *ret = f;
-    return SL_OK;
+    return f;
 }
 
 /* Gives a file its next life: a new sequence number and UUID. Nothing of the old one validates. */
@@ -153,8 +141,7 @@ static sl_err begin_file(struct journal *j, struct journal_file *f)
 static sl_err next_file(struct journal *j)
 {
     SL_TRY(journal__sync(j));
-    struct journal_file *next = NULL;
-    SL_TRY(take_file(j, &next));
+    struct journal_file *next = take_file(j);
     mutex_lock(j->mutex);
     j->current->state = JFILE_FULL;
     mutex_unlock(j->mutex);
@@ -165,9 +152,7 @@ sl_err journal__start(struct journal *j, uint64_t *ret_lsn)
 {
     if (!free_file(j))
         SL_TRY(add_file(j));
-    struct journal_file *f = NULL;
-    SL_TRY(take_file(j, &f));
-    SL_TRY(begin_file(j, f));
+    SL_TRY(begin_file(j, take_file(j)));
     SL_TRY(journal__sync(j));
     *ret_lsn = journal__end_lsn(j);
     return SL_OK;

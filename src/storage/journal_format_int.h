@@ -76,7 +76,6 @@ struct journal {
     struct journal_file files[JOURNAL_FILES_ROOM];
     size_t n_files;
     uint32_t next_number, files_wanted;
-    bool stopping;
 };
 
 uint32_t journal__seed(const struct uuid *uuid);

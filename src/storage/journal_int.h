@@ -86,8 +86,6 @@ sl_err journal__grow(struct journal *j) SL_CHECKED;
 void journal__recycle(struct journal *j, uint64_t lsn);
 /* Called, with no lock held, by the writer before it waits for a free file. */
 void journal__on_full(struct journal *j, void (*fn)(void *arg), void *arg);
-/* The writer's wait for a file ends with SL_ECLOSED. */
-void journal__stop_waiting(struct journal *j);
 uint64_t journal__bytes_behind(struct journal *j, uint64_t lsn); /* from lsn to the end */
 
 /* ---- reading ---- */
