@@ -22,12 +22,16 @@ static sl_err path_in(const struct data_dir *d, const char *name, char ret[PATH_
     return n > 0 && n < PATH_MAX ? SL_OK : SL_EINVAL;
 }
 
-/* What went wrong with which file, for a person. */
-static sl_err explain(struct sl_fault *fault, sl_err err, const char *path, const char *what)
+#define WRITE_HINT "choose another --data-dir, or give this user the right to write there"
+
+/* What went wrong with which file, and what to do; hint may be NULL. */
+static sl_err explain(struct sl_fault *fault, sl_err err, const char *path, const char *what,
+                      const char *hint)
 {
     if (fault)
         (void)snprintf(fault->where, sizeof fault->where, "%.250s", path);
-    return sl_fault_set(fault, err, "%s: %s", what, sl_err_text(err));
+    return sl_fault_set(fault, err, "%s (%s)%s%s", what, sl_err_text(err), hint ? ": " : "",
+                        hint ? hint : "");
 }
 
 /* ---- making it ------------------------------------------------------------------------------ */
@@ -47,18 +51,16 @@ static sl_err ensure_path(struct vfs *v, const char *path, struct sl_fault *faul
     char part[PATH_MAX];
     size_t len = strlen(path);
     if (len >= sizeof part)
-        return explain(fault, SL_EINVAL, path, "the path is too long");
+        return explain(fault, SL_EINVAL, path, "the path is too long", NULL);
     for (size_t i = 1; i <= len; i++) {
         if (path[i] != '/' && path[i] != '\0')
             continue;
         (void)snprintf(part, sizeof part, "%.*s", (int)i, path);
         sl_err err = ensure_dir(v, part);
         if (err == SL_EEXISTS)
-            return explain(fault, err, part, "is not a directory; choose another --data-dir");
+            return explain(fault, err, part, "is not a directory", "choose another --data-dir");
         if (err != SL_OK)
-            return explain(fault, err, part,
-                           "the data directory cannot be made; choose another --data-dir, or give "
-                           "this user the right to write there");
+            return explain(fault, err, part, "the data directory cannot be made", WRITE_HINT);
     }
     return SL_OK;
 }
@@ -72,9 +74,7 @@ static sl_err lock(struct data_dir *d, struct sl_fault *fault)
     if (err == SL_OK)
         return SL_OK;
     if (err != SL_ELOCKED)
-        return explain(fault, err, path,
-                       "the data directory cannot be written; choose another --data-dir, or give "
-                       "this user the right to write there");
+        return explain(fault, err, path, "the data directory cannot be written", WRITE_HINT);
     if (fault)
         (void)snprintf(fault->where, sizeof fault->where, "%.250s", d->path);
     return sl_fault_set(fault, err, "in use by process %lld; stop it, or choose another --data-dir",
@@ -127,7 +127,7 @@ static sl_err read_format(struct data_dir *d, const char *path, struct sl_fault 
     SL_TRY(vfs_open(d->vfs, path, VFS_READ, &f));
     sl_err err = vfs_pread(f, text, sizeof text, 0, &n);
     if (err != SL_OK)
-        return explain(fault, err, path, "cannot be read");
+        return explain(fault, err, path, "cannot be read", NULL);
     if (data_dir_parse_format(slice_of(text, n), &version, &d->cluster_id) == SL_OK)
         return SL_OK;
     if (fault)
@@ -170,7 +170,7 @@ static sl_err create_format(struct data_dir *d, struct rng *rng, const char *pat
     int n = snprintf(text, sizeof text, "sluice data directory\nversion=%d\ncluster=%s\n",
                      DATA_DIR_FORMAT, cluster);
     err = vfs_replace_file(d->vfs, path, text, (size_t)n);
-    return err == SL_OK ? err : explain(fault, err, path, "cannot be written");
+    return err == SL_OK ? err : explain(fault, err, path, "cannot be written", NULL);
 }
 
 static sl_err check_format(struct data_dir *d, struct rng *rng, struct sl_fault *fault)

@@ -187,6 +187,27 @@ class SignalsTest(harness.FreshBrokerTestCase):
         self.assertIn("--kafka-addr", said)
 
 
+class IoThreadsTest(harness.FreshBrokerTestCase):
+    def test_connections_on_threads_of_their_own_see_the_same_log(self):
+        self.broker.options = ["--io-threads", "3"]
+        self.broker.start()
+        connections = [wire.Connection(self.broker) for _ in range(9)]
+        self.addCleanup(lambda: [c.socket.close() for c in connections])
+        connections[0].call(wire.METADATA, 1, wire.array([wire.string(self.topic)]))
+        first = connections[0]
+        harness.wait_until(lambda: first.produce(self.topic, wire.batch([b"x"]))[0] == 0, 10, "the topic")
+        offsets = [c.produce(self.topic, wire.batch([b"x"]))[1] for c in connections * 20]
+        self.assertEqual(list(range(1, 181)), offsets)
+        for c in connections:
+            self.assertEqual((0, 181), c.fetch(self.topic, 0)[:2])
+        _, text = self.broker.get("/metrics")
+        self.assertEqual(181, samples(text)['sluice_kafka_requests_total{api="Produce"}'])
+        connections[1].send(wire.FETCH, 4, connections[1].fetch_body(self.topic, 181, wait_ms=60_000))
+        self.broker.restart()
+        with wire.Connection(self.broker) as c:
+            self.assertEqual((0, 181), c.fetch(self.topic, 0)[:2])
+
+
 class PagesTest(harness.BrokerTestCase):
     def test_health_pages(self):
         for path, body in [("/healthz", "OK\n"), ("/livez", "OK\n"), ("/readyz", "READY\n"), ("/health", "OK\n"),
