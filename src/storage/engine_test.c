@@ -160,6 +160,33 @@ static void an_idle_partition_needs_little_memory(void **state)
     assert_true(sizeof(struct log_part) + sizeof(struct segment) < 1200);
 }
 
+static sl_err count_name(void *arg, const char *name)
+{
+    (*(size_t *)arg)++;
+    return SL_OK;
+}
+
+static size_t journal_files(struct world *w)
+{
+    char dir[PATH_MAX];
+    size_t n = 0;
+    (void)snprintf(dir, sizeof dir, "%s/journal", w->dir);
+    assert_int_equal(SL_OK, vfs_list_dir(w->vfs, dir, count_name, &n));
+    return n;
+}
+
+static void B06_crash_after_crash_makes_no_more_journal_files(void **state)
+{
+    struct world *w = *state;
+    for (int i = 0; i < 12; i++) {
+        struct log_part *p = open_part(w, 1, test_topic_cfg);
+        assert_int_equal(i, append_records(w, p, 1, 100));
+        crash_and_reopen(w);
+    }
+    assert_int_equal(12, read_all(w, open_part(w, 1, test_topic_cfg), 0, 1 << 20));
+    assert_true(journal_files(w) <= 5); /* the first four, and one while none was free */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +198,7 @@ int main(void)
         CASE(a_clean_restart_keeps_everything_and_the_leader_epoch),
         CASE(B01_what_was_acknowledged_survives_kill_9),
         CASE(the_leader_epoch_rises_at_a_start_that_was_not_clean),
+        CASE(B06_crash_after_crash_makes_no_more_journal_files),
         cmocka_unit_test_setup_teardown(many_partitions_share_few_open_files, setup_many,
                                         world_teardown),
         cmocka_unit_test(an_idle_partition_needs_little_memory),

@@ -58,8 +58,11 @@ static sl_err make_file(struct journal *j, uint32_t number, struct vfs_file **re
 static sl_err add_file(struct journal *j)
 {
     mutex_lock(j->mutex);
+    bool has_room = j->n_files < JOURNAL_FILES_ROOM; /* only one thread adds files */
     uint32_t number = j->next_number++;
     mutex_unlock(j->mutex);
+    if (!has_room)
+        return SL_ELIMIT;
     struct vfs_file *f = NULL;
     SL_TRY(make_file(j, number, &f));
     mutex_lock(j->mutex);

@@ -219,6 +219,10 @@ static sl_err open_journal(struct recovery *r)
                                      "group offsets of the time between are lost");
     r->clean = e->current.clean && !stale;
     r->from_lsn = stale ? 0 : e->current.lsn;
+    /* Files below both slots were free before the crash: without this every start would make one
+     * more, until there is no room for another. */
+    if (!stale && e->current.found)
+        journal__recycle(e->journal, SL_MIN(e->current.lsn, e->current.older_lsn));
     return SL_OK;
 }
 
