@@ -36,6 +36,7 @@ void signals_block(void)
     int failed = pthread_sigmask(SIG_BLOCK, &set, NULL);
     SL_ASSERT(!failed);
     (void)signal(SIGPIPE, SIG_IGN); /* writes to closed sockets return EPIPE */
+    (void)signal(SIGXFSZ, SIG_IGN); /* writes beyond the limit of file sizes return EFBIG */
 }
 
 static void run_stop(struct task *t)

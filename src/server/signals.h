@@ -20,7 +20,7 @@ struct signals_opts {
 };
 
 /* Blocks the signals in the calling thread and those it starts; call it before any other thread
- * exists. SIGPIPE is ignored from here on. */
+ * exists. SIGPIPE and SIGXFSZ are ignored from here on. */
 void signals_block(void);
 sl_err signals_start(const struct signals_opts *opts, struct signals **ret) SL_CHECKED;
 /* Ends the thread; accepts NULL. The loop may have ended. */

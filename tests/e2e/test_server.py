@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -206,6 +207,26 @@ class IoThreadsTest(harness.FreshBrokerTestCase):
         self.broker.restart()
         with wire.Connection(self.broker) as c:
             self.assertEqual((0, 181), c.fetch(self.topic, 0)[:2])
+
+
+class FailingDiskTest(harness.FreshBrokerTestCase):
+    def test_F06_a_journal_that_cannot_be_written_ends_the_process_and_the_next_one_serves(self):
+        self.broker.start()
+        with wire.Connection(self.broker) as c:
+            c.call(wire.METADATA, 1, wire.array([wire.string(self.topic)]))
+            harness.wait_until(lambda: c.produce(self.topic, wire.batch([b"x"]))[0] == 0, 10, "the topic")
+            resource.prlimit(self.broker.pid, resource.RLIMIT_FSIZE, (4096, 4096))
+            with contextlib.suppress(ConnectionError):
+                self.assertNotEqual(0, c.produce(self.topic, wire.batch([b"y" * 9000]))[0])
+        self.assertEqual(1, self.broker.process.wait(10))
+        last = json.loads(self.broker.log_tail(1))
+        self.assertEqual("server.fatal", last["event"])
+        self.assertIn("the next start recovers", last["msg"])
+        self.broker.start()
+        with wire.Connection(self.broker) as c:
+            error, high_watermark, _ = c.fetch(self.topic, 0)
+        self.assertEqual(0, error)
+        self.assertIn(high_watermark, (1, 2))
 
 
 class PagesTest(harness.BrokerTestCase):
