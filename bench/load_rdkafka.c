@@ -9,11 +9,14 @@
  * Prints one JSON line; exits 1 when a record failed or did not arrive. */
 #include "load.h"
 
+#include <errno.h>
 #include <librdkafka/rdkafka.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
 
 enum { CONSUME_BATCH = 1000, CONSUME_WAIT_MS = 30000 };
 
@@ -83,11 +86,14 @@ static void produce_one(rd_kafka_topic_t *topic, rd_kafka_t *rk, int32_t partiti
     }
 }
 
-/* Waits until record i is due; serves delivery reports meanwhile. */
+/* Waits until record i is due, asleep: librdkafka's threads share the core that we are pinned to.
+ */
 static void wait_due(rd_kafka_t *rk, int64_t due_ns)
 {
-    for (int64_t now; (now = load_now_ns()) < due_ns;)
-        rd_kafka_poll(rk, due_ns - now > 2000000 ? 1 : 0);
+    rd_kafka_poll(rk, 0);
+    struct timespec due = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR)
+        ;
 }
 
 static void produce_all(const struct load_opts *o, rd_kafka_t *rk, rd_kafka_topic_t *topic)
@@ -300,6 +306,7 @@ int main(int argc, char **argv)
                  {"consume", run_consume},
                  {"e2e", run_e2e}};
     struct load_opts o;
+    (void)prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL); /* 1 us: sleeps end when they should */
     load_parse(argc, argv, "create, produce, consume, e2e", &o);
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (strcmp(modes[i].name, o.mode) == 0)
