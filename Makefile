@@ -69,6 +69,12 @@ crash-states: all
 		CRASH_STATES=$$(($(or $(N),1000000) / 6)) CRASH_SEED=$(or $(SEED),$$(date +%s)) $(BUILD)/tests/$$t || exit 1; \
 	done
 
+# D6: N flipped bits (make check does 5,000).
+.PHONY: bit-flips
+bit-flips: all
+	@ninja -C $(BUILD) tests/test_storage_damage >/dev/null
+	@FLIPS=$(or $(N),100000) $(BUILD)/tests/test_storage_damage
+
 # T seconds for each target; what it finds stays in build-fuzz/corpus, seeds are in fuzz/corpus.
 fuzz:
 	@tools/deps.sh --check build test
