@@ -171,7 +171,13 @@ class Run:
         found = {}
         for p in range(PARTITIONS):
             tp = ck.TopicPartition(TOPIC, p)
+            # acks=1 is answered before the sync, and nothing is readable before it: wait for what was acknowledged
+            last = max((offset for known in acked for q, offset in known if q == p), default=-1)
+            patience = time.monotonic() + 10
             low, high = consumer.get_watermark_offsets(tp, timeout=10)
+            while high <= last and time.monotonic() < patience:
+                time.sleep(0.01)
+                low, high = consumer.get_watermark_offsets(tp, timeout=10)
             consumer.assign([ck.TopicPartition(TOPIC, p, low)])
             at, patience = low, time.monotonic() + 60
             while at < high and time.monotonic() < patience:
