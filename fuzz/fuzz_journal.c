@@ -49,14 +49,15 @@ static void walk(uint8_t *file, size_t len, uint64_t seq, uint32_t seed)
 {
     struct seen seen = {.file = file, .len = len, .seq = seq};
     const struct journal_visitor visitor = {.arg = &seen, .record = on_record};
+    const struct journal_bytes bytes = {.data = file, .len = len, .seed = seed, .seq = seq};
     uint64_t synced_lsn = 0;
     for (size_t start = 0; start + JOURNAL_ALIGN <= len; start += JOURNAL_ALIGN) {
         size_t pos = start;
         seen.last_lsn = seen.records = 0;
-        SL_ASSERT(journal__walk(file, len, seed, seq, &pos, &visitor, &synced_lsn) == SL_OK);
+        SL_ASSERT(journal__walk(&bytes, &pos, &visitor, &synced_lsn) == SL_OK);
         SL_ASSERT(pos >= start && pos <= len);
     }
-    uint64_t proof = journal__synced_proof(file, len, seed, seq, 0, UINT64_MAX);
+    uint64_t proof = journal__synced_proof(&bytes, 0, UINT64_MAX);
     SL_ASSERT(proof >= synced_lsn);
 }
 

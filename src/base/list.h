@@ -22,6 +22,7 @@ static inline bool list_linked(const struct list *node)
 }
 static inline void list_insert_before(struct list *at, struct list *node)
 {
+    SL_ASSERT(at->prev); /* `at` is linked */
     node->prev = at->prev;
     node->next = at;
     at->prev->next = node;

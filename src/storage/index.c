@@ -133,37 +133,13 @@ static uint32_t page_count(struct vfs_file *f)
     return (uint32_t)((size + INDEX_PAGE_BYTES - 1) / INDEX_PAGE_BYTES);
 }
 
-typedef void put_entry(uint8_t *p, const struct index_entry *e);
-
-/* Fills the last page when it is valid and has room, then whole new ones. */
-static sl_err append_entries(struct vfs *v, const char *path, uint32_t seed, uint32_t entry_bytes,
-                             put_entry *put, const struct index_entry *entries, uint32_t n)
-{
-    SL_AUTO(vfs_close) struct vfs_file *f = NULL;
-    SL_TRY(vfs_open(v, path, VFS_WRITE | VFS_CREATE, &f));
-    uint8_t page[INDEX_PAGE_BYTES];
-    uint32_t room = entries_per_page(entry_bytes), number = page_count(f), count = 0;
-    if (number > 0 && (count = read_page(f, number - 1, seed, entry_bytes, page)) > 0 &&
-        count < room)
-        number--;
-    else
-        count = 0;
-    for (uint32_t i = 0; i < n; number++, count = 0) {
-        while (i < n && count < room)
-            put(page + used_bytes(count++, entry_bytes), &entries[i++]);
-        seal_page(page, seed, number, entry_bytes, count);
-        SL_TRY(vfs_pwrite(f, page, used_bytes(count, entry_bytes),
-                          (int64_t)number * INDEX_PAGE_BYTES));
-    }
-    return SL_OK;
-}
-
-sl_err index__write(struct vfs *v, const char *idx_path, const char *tix_path, uint32_t seed,
-                    const struct index_entry *entries, uint32_t n)
-{
-    SL_TRY(append_entries(v, idx_path, seed, IDX_ENTRY_BYTES, put_idx, entries, n));
-    return append_entries(v, tix_path, seed, TIX_ENTRY_BYTES, put_tix, entries, n);
-}
+/* What the two indexes differ in. */
+struct index_kind {
+    uint32_t entry_bytes;
+    void (*put)(uint8_t *entry, const struct index_entry *e);
+    uint32_t (*rel_of)(const uint8_t *entry);
+    bool (*before)(const uint8_t *entry, int64_t key); /* true: at or before what is searched */
+};
 
 static uint32_t idx_rel(const uint8_t *entry)
 {
@@ -175,9 +151,55 @@ static uint32_t tix_rel(const uint8_t *entry)
     return get_le32(entry + 16);
 }
 
-static sl_err cut_file(struct vfs *v, const char *path, uint32_t seed, uint32_t entry_bytes,
-                       uint32_t (*rel_of)(const uint8_t *entry), uint32_t rel_offset)
+static bool offset_before(const uint8_t *entry, int64_t key)
 {
+    return get_le32(entry) <= (uint64_t)key;
+}
+
+static bool time_before(const uint8_t *entry, int64_t key)
+{
+    return (int64_t)get_le64(entry) < key;
+}
+
+static const struct index_kind idx_kind = {IDX_ENTRY_BYTES, put_idx, idx_rel, offset_before};
+static const struct index_kind tix_kind = {TIX_ENTRY_BYTES, put_tix, tix_rel, time_before};
+
+/* Fills the last page when it is valid and has room, then whole new ones. */
+static sl_err append_entries(struct vfs *v, const char *path, uint32_t seed,
+                             const struct index_kind *kind, const struct index_entry *entries,
+                             uint32_t n)
+{
+    const uint32_t entry_bytes = kind->entry_bytes;
+    SL_AUTO(vfs_close) struct vfs_file *f = NULL;
+    SL_TRY(vfs_open(v, path, VFS_WRITE | VFS_CREATE, &f));
+    uint8_t page[INDEX_PAGE_BYTES];
+    uint32_t room = entries_per_page(entry_bytes), number = page_count(f), count = 0;
+    if (number > 0 && (count = read_page(f, number - 1, seed, entry_bytes, page)) > 0 &&
+        count < room)
+        number--;
+    else
+        count = 0;
+    for (uint32_t i = 0; i < n; number++, count = 0) {
+        while (i < n && count < room)
+            kind->put(page + used_bytes(count++, entry_bytes), &entries[i++]);
+        seal_page(page, seed, number, entry_bytes, count);
+        SL_TRY(vfs_pwrite(f, page, used_bytes(count, entry_bytes),
+                          (int64_t)number * INDEX_PAGE_BYTES));
+    }
+    return SL_OK;
+}
+
+sl_err index__write(struct vfs *v, const char *idx_path, const char *tix_path, uint32_t seed,
+                    const struct index_entry *entries, uint32_t n)
+{
+    SL_TRY(append_entries(v, idx_path, seed, &idx_kind, entries, n));
+    return append_entries(v, tix_path, seed, &tix_kind, entries, n);
+}
+
+static sl_err cut_file(struct vfs *v, const char *path, uint32_t seed,
+                       const struct index_kind *kind, uint32_t rel_offset)
+{
+    const uint32_t entry_bytes = kind->entry_bytes;
     SL_AUTO(vfs_close) struct vfs_file *f = NULL;
     sl_err err = vfs_open(v, path, VFS_WRITE, &f);
     if (err == SL_ENOTFOUND)
@@ -187,7 +209,7 @@ static sl_err cut_file(struct vfs *v, const char *path, uint32_t seed, uint32_t 
     uint32_t pages = page_count(f), keep = 0;
     for (; pages > 0 && keep == 0; pages -= keep == 0) {
         uint32_t count = read_page(f, pages - 1, seed, entry_bytes, page);
-        while (keep < count && rel_of(page + used_bytes(keep, entry_bytes)) < rel_offset)
+        while (keep < count && kind->rel_of(page + used_bytes(keep, entry_bytes)) < rel_offset)
             keep++;
     }
     SL_TRY(vfs_truncate(f, (int64_t)pages * INDEX_PAGE_BYTES));
@@ -201,23 +223,20 @@ static sl_err cut_file(struct vfs *v, const char *path, uint32_t seed, uint32_t 
 sl_err index__cut(struct vfs *v, const char *idx_path, const char *tix_path, uint32_t seed,
                   uint32_t rel_offset)
 {
-    SL_TRY(cut_file(v, idx_path, seed, IDX_ENTRY_BYTES, idx_rel, rel_offset));
-    return cut_file(v, tix_path, seed, TIX_ENTRY_BYTES, tix_rel, rel_offset);
+    SL_TRY(cut_file(v, idx_path, seed, &idx_kind, rel_offset));
+    return cut_file(v, tix_path, seed, &tix_kind, rel_offset);
 }
 
 /* ---- search ------------------------------------------------------------------------------ */
 
-/* True while an entry is at or before what is searched. */
-typedef bool entry_before(const uint8_t *entry, int64_t key);
-
 /* Index of the last entry in the page for which `before` holds, or -1. */
-static int last_before(const uint8_t *page, uint32_t count, uint32_t entry_bytes,
-                       entry_before *before, int64_t key)
+static int last_before(const uint8_t *page, uint32_t count, const struct index_kind *kind,
+                       int64_t key)
 {
     uint32_t lo = 0, hi = count;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (before(page + used_bytes(mid, entry_bytes), key))
+        if (kind->before(page + used_bytes(mid, kind->entry_bytes), key))
             lo = mid + 1;
         else
             hi = mid;
@@ -226,9 +245,10 @@ static int last_before(const uint8_t *page, uint32_t count, uint32_t entry_bytes
 }
 
 /* Pages that do not validate are skipped towards the front: the scan becomes longer, not wrong. */
-static sl_err search(struct vfs *v, const char *path, uint32_t seed, uint32_t entry_bytes,
-                     entry_before *before, int64_t key, uint8_t ret_entry[TIX_ENTRY_BYTES])
+static sl_err search(struct vfs *v, const char *path, uint32_t seed, const struct index_kind *kind,
+                     int64_t key, uint8_t ret_entry[TIX_ENTRY_BYTES])
 {
+    const uint32_t entry_bytes = kind->entry_bytes;
     SL_AUTO(vfs_close) struct vfs_file *f = NULL;
     SL_TRY(vfs_open(v, path, VFS_READ, &f));
     uint8_t page[INDEX_PAGE_BYTES];
@@ -238,7 +258,7 @@ static sl_err search(struct vfs *v, const char *path, uint32_t seed, uint32_t en
         uint32_t mid = lo + (hi - lo) / 2, at = mid + 1, count = 0;
         while (at > lo && (count = read_page(f, at - 1, seed, entry_bytes, page)) == 0)
             at--;
-        int k = last_before(page, count, entry_bytes, before, key);
+        int k = last_before(page, count, kind, key);
         if (k >= 0) {
             memcpy(ret_entry, page + used_bytes((uint32_t)k, entry_bytes), entry_bytes);
             found = true;
@@ -251,31 +271,21 @@ static sl_err search(struct vfs *v, const char *path, uint32_t seed, uint32_t en
     return found ? SL_OK : SL_ENOTFOUND;
 }
 
-static bool offset_before(const uint8_t *entry, int64_t key)
-{
-    return get_le32(entry) <= (uint64_t)key;
-}
-
 sl_err index__find(struct vfs *v, const char *idx_path, uint32_t seed, uint32_t rel_offset,
                    uint32_t *ret_rel, uint32_t *ret_pos)
 {
     uint8_t entry[TIX_ENTRY_BYTES];
-    SL_TRY(search(v, idx_path, seed, IDX_ENTRY_BYTES, offset_before, rel_offset, entry));
+    SL_TRY(search(v, idx_path, seed, &idx_kind, rel_offset, entry));
     *ret_rel = get_le32(entry);
     *ret_pos = get_le32(entry + 4);
     return SL_OK;
-}
-
-static bool time_before(const uint8_t *entry, int64_t key)
-{
-    return (int64_t)get_le64(entry) < key;
 }
 
 sl_err index__find_time(struct vfs *v, const char *tix_path, uint32_t seed, int64_t timestamp_ms,
                         uint32_t *ret_rel)
 {
     uint8_t entry[TIX_ENTRY_BYTES];
-    SL_TRY(search(v, tix_path, seed, TIX_ENTRY_BYTES, time_before, timestamp_ms, entry));
+    SL_TRY(search(v, tix_path, seed, &tix_kind, timestamp_ms, entry));
     *ret_rel = get_le32(entry + 16);
     return SL_OK;
 }

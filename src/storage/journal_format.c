@@ -74,14 +74,13 @@ uint32_t journal__record_crc(uint32_t seed, const uint8_t *head)
 }
 
 /* Bytes of a valid group header at pos, or 0. */
-static size_t group_at(const uint8_t *file, size_t len, size_t pos, uint32_t seed, uint64_t seq,
-                       uint64_t *ret_synced_lsn)
+static size_t group_at(const struct journal_bytes *file, size_t pos, uint64_t *ret_synced_lsn)
 {
-    const uint8_t *p = file + pos;
-    if (len - pos < JOURNAL_GROUP_BYTES || get_le32(p + JGRP_MAGIC) != JOURNAL_GROUP_MAGIC)
+    const uint8_t *p = file->data + pos;
+    if (file->len - pos < JOURNAL_GROUP_BYTES || get_le32(p + JGRP_MAGIC) != JOURNAL_GROUP_MAGIC)
         return 0;
-    if (get_le64(p + JGRP_LSN) != seq * JOURNAL_LSN_STRIDE + pos ||
-        get_le32(p + JGRP_CRC) != group_crc(seed, p))
+    if (get_le64(p + JGRP_LSN) != file->seq * JOURNAL_LSN_STRIDE + pos ||
+        get_le32(p + JGRP_CRC) != group_crc(file->seed, p))
         return 0;
     *ret_synced_lsn = SL_MAX(*ret_synced_lsn, get_le64(p + JGRP_SYNCED));
     return JOURNAL_GROUP_BYTES;
@@ -102,50 +101,49 @@ static struct journal_record parse_record(const uint8_t *p)
 }
 
 /* Bytes of a valid record at pos, padded, or 0. */
-static size_t record_at(const uint8_t *file, size_t len, size_t pos, uint32_t seed, uint64_t seq,
-                        struct journal_record *ret)
+static size_t record_at(const struct journal_bytes *file, size_t pos, struct journal_record *ret)
 {
-    if (len - pos < JOURNAL_RECORD_BYTES)
+    if (file->len - pos < JOURNAL_RECORD_BYTES)
         return 0;
-    const uint8_t *p = file + pos;
+    const uint8_t *p = file->data + pos;
     struct journal_record r = parse_record(p);
-    if (r.lsn != seq * JOURNAL_LSN_STRIDE + pos || r.len > len - pos - JOURNAL_RECORD_BYTES)
+    if (r.lsn != file->seq * JOURNAL_LSN_STRIDE + pos ||
+        r.len > file->len - pos - JOURNAL_RECORD_BYTES)
         return 0;
     if (r.type < JOURNAL_DATA || r.type > JOURNAL_PAD)
         return 0;
-    uint32_t crc = crc32c(journal__record_crc(seed, p), p + JOURNAL_RECORD_BYTES, r.len);
+    uint32_t crc = crc32c(journal__record_crc(file->seed, p), p + JOURNAL_RECORD_BYTES, r.len);
     if (crc != get_le32(p + JREC_CRC))
         return 0;
     *ret = r;
     size_t bytes = JOURNAL_RECORD_BYTES + r.len;
-    return SL_MIN((bytes + JOURNAL_ALIGN - 1) & ~(size_t)(JOURNAL_ALIGN - 1), len - pos);
+    return SL_MIN((bytes + JOURNAL_ALIGN - 1) & ~(size_t)(JOURNAL_ALIGN - 1), file->len - pos);
 }
 
-sl_err journal__walk(const uint8_t *file, size_t len, uint32_t seed, uint64_t seq, size_t *pos,
+sl_err journal__walk(const struct journal_bytes *file, size_t *pos,
                      const struct journal_visitor *visitor, uint64_t *ret_synced_lsn)
 {
-    for (; *pos < len;) {
-        size_t n = group_at(file, len, *pos, seed, seq, ret_synced_lsn);
+    for (; *pos < file->len;) {
+        size_t n = group_at(file, *pos, ret_synced_lsn);
         struct journal_record r;
         if (n == 0) {
-            n = record_at(file, len, *pos, seed, seq, &r);
+            n = record_at(file, *pos, &r);
             if (n == 0)
                 return SL_OK;
             if (visitor)
-                SL_TRY(visitor->record(visitor->arg, &r, file + *pos + JOURNAL_RECORD_BYTES));
+                SL_TRY(visitor->record(visitor->arg, &r, file->data + *pos + JOURNAL_RECORD_BYTES));
         }
         *pos += n;
     }
     return SL_OK;
 }
 
-uint64_t journal__synced_proof(const uint8_t *file, size_t len, uint32_t seed, uint64_t seq,
-                               size_t pos, uint64_t lsn_max)
+uint64_t journal__synced_proof(const struct journal_bytes *file, size_t pos, uint64_t lsn_max)
 {
     uint64_t proof = 0;
-    for (; pos < len; pos += JOURNAL_ALIGN) {
+    for (; pos < file->len; pos += JOURNAL_ALIGN) {
         uint64_t synced_lsn = 0;
-        (void)group_at(file, len, pos, seed, seq, &synced_lsn);
+        (void)group_at(file, pos, &synced_lsn);
         if (synced_lsn <= lsn_max)
             proof = SL_MAX(proof, synced_lsn);
     }

@@ -104,14 +104,20 @@ struct journal_replay {
 sl_err journal__replay(struct journal *j, uint64_t from_lsn, const struct journal_visitor *visitor,
                        struct journal_replay *ret) SL_CHECKED;
 
+/* A file in memory, and what its header says. */
+struct journal_bytes {
+    const uint8_t *data;
+    size_t len;
+    uint32_t seed;
+    uint64_t seq;
+};
 /* Visits what validates in one file's bytes from *pos (64-byte aligned) on; *pos ends at the first
  * byte that does not. visitor may be NULL. *ret_synced_lsn rises to what group headers say. */
-sl_err journal__walk(const uint8_t *file, size_t len, uint32_t seed, uint64_t seq, size_t *pos,
+sl_err journal__walk(const struct journal_bytes *file, size_t *pos,
                      const struct journal_visitor *visitor, uint64_t *ret_synced_lsn) SL_CHECKED;
 /* The highest synced LSN up to lsn_max that any valid group header at or behind pos names; 0: none.
  */
-uint64_t journal__synced_proof(const uint8_t *file, size_t len, uint32_t seed, uint64_t seq,
-                               size_t pos, uint64_t lsn_max);
+uint64_t journal__synced_proof(const struct journal_bytes *file, size_t pos, uint64_t lsn_max);
 /* SL_OK: a header of ours, and the CRC seed its UUID makes. */
 sl_err journal__parse_header(const uint8_t *data, size_t len, uint64_t *ret_seq,
                              uint32_t *ret_seed) SL_CHECKED;

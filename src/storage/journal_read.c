@@ -138,6 +138,11 @@ static sl_err load_file(struct journal_file *f, uint8_t **ret)
     return SL_OK;
 }
 
+static struct journal_bytes bytes_of(const struct journal_file *f, const uint8_t *data)
+{
+    return (struct journal_bytes){.data = data, .len = f->bytes, .seed = f->seed, .seq = f->seq};
+}
+
 /* What headers in later files say was synced: of file i itself, and at all. They are read once more
  * when their turn comes: this happens only behind an invalid record. */
 static sl_err proof_of_later_files(struct replay *r, size_t i, uint64_t *ret_own, uint64_t *ret_any)
@@ -148,10 +153,9 @@ static sl_err proof_of_later_files(struct replay *r, size_t i, uint64_t *ret_own
         const struct journal_file *f = r->files[k];
         uint8_t *bytes = NULL;
         SL_TRY(load_file(r->files[k], &bytes));
-        uint64_t own =
-            journal__synced_proof(bytes, f->bytes, f->seed, f->seq, JOURNAL_FIRST_POS, end);
-        uint64_t any =
-            journal__synced_proof(bytes, f->bytes, f->seed, f->seq, JOURNAL_FIRST_POS, UINT64_MAX);
+        const struct journal_bytes file = bytes_of(f, bytes);
+        uint64_t own = journal__synced_proof(&file, JOURNAL_FIRST_POS, end);
+        uint64_t any = journal__synced_proof(&file, JOURNAL_FIRST_POS, UINT64_MAX);
         *ret_own = SL_MAX(*ret_own, own);
         *ret_any = SL_MAX(*ret_any, any);
         sl_free(bytes);
@@ -169,7 +173,8 @@ static sl_err synced_end(struct replay *r, size_t i, const uint8_t *bytes, size_
     uint64_t own, any;
     SL_TRY(proof_of_later_files(r, i, &own, &any));
     bool ended = own > f->seq * JOURNAL_LSN_STRIDE;
-    uint64_t here = journal__synced_proof(bytes, f->bytes, f->seed, f->seq, pos, UINT64_MAX);
+    const struct journal_bytes file = bytes_of(f, bytes);
+    uint64_t here = journal__synced_proof(&file, pos, UINT64_MAX);
     *ret = SL_MAX(here, ended ? own : any);
     return SL_OK;
 }
@@ -187,11 +192,12 @@ static sl_err count_record(void *arg, const struct journal_record *rec, const ui
 static sl_err skip_damage(const struct journal_file *f, const uint8_t *bytes, uint64_t synced_lsn,
                           size_t *pos)
 {
+    const struct journal_bytes file = bytes_of(f, bytes);
     uint64_t ignored = 0;
     size_t at = *pos + JOURNAL_ALIGN;
     for (; at < f->bytes && f->seq * JOURNAL_LSN_STRIDE + at < synced_lsn; at += JOURNAL_ALIGN) {
         size_t end = at;
-        SL_TRY(journal__walk(bytes, f->bytes, f->seed, f->seq, &end, NULL, &ignored));
+        SL_TRY(journal__walk(&file, &end, NULL, &ignored));
         if (end != at)
             break;
     }
@@ -204,11 +210,12 @@ static sl_err skip_damage(const struct journal_file *f, const uint8_t *bytes, ui
 static sl_err replay_bytes(struct replay *r, size_t i, const uint8_t *bytes, size_t pos)
 {
     struct journal_file *f = r->files[i];
+    const struct journal_bytes file = bytes_of(f, bytes);
     const struct journal_visitor counting = {.arg = r, .record = count_record};
     uint64_t synced_lsn = 0, ignored = 0;
     bool proof_known = false;
     while (pos < f->bytes) {
-        SL_TRY(journal__walk(bytes, f->bytes, f->seed, f->seq, &pos, &counting, &ignored));
+        SL_TRY(journal__walk(&file, &pos, &counting, &ignored));
         if (pos >= f->bytes)
             break;
         if (!proof_known) {

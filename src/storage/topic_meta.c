@@ -43,6 +43,7 @@ static void encode(struct buf *b, const struct topic_meta *m)
     write_u16(b, m->deleted ? FLAG_DELETED : 0);
     write_bytes(b, m->org.bytes, sizeof m->org.bytes);
     write_bytes(b, m->topic_id.bytes, sizeof m->topic_id.bytes);
+    SL_ASSERT(m->name);
     write_u16(b, (uint16_t)strlen(m->name));
     write_bytes(b, m->name, strlen(m->name));
     write_u32(b, (uint32_t)m->config_text.len);
