@@ -312,7 +312,9 @@ void append__written(struct task *t)
 
 static void finish_group(struct local_engine *e, struct group *g)
 {
-    e->completed_lsn = SL_MAX(e->completed_lsn, g->end_lsn);
+    if (g->end_lsn >
+        e->completed_lsn) /* 0: while there is no journal; its first LSN may come now */
+        e->completed_lsn = g->end_lsn;
     e->counters.groups++;
     e->counters.journal_groups += g->direct_bytes == 0 && g->bytes > 0;
     e->counters.direct_groups += g->direct_bytes > 0;

@@ -346,7 +346,7 @@ uint64_t journal__end_lsn(const struct journal *j)
 uint64_t journal__bytes_behind(struct journal *j, uint64_t lsn)
 {
     mutex_lock(j->mutex);
-    uint64_t end = journal__end_lsn(j);
+    uint64_t end = j->current ? journal__end_lsn(j) : 0;
     mutex_unlock(j->mutex);
     return end > lsn ? end - lsn : 0;
 }

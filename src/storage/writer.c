@@ -308,7 +308,9 @@ static void settle(struct writer *w, struct group *g)
         part->bad_gen = p->gen;
         part->bad_err = p->err;
     }
-    g->end_lsn = journal__end_lsn(w->engine->journal);
+    /* Without a journal everything was refused, and there is no position to ask for. */
+    if (!atomic_load(&w->engine->needs_journal))
+        g->end_lsn = journal__end_lsn(w->engine->journal);
     loop_post(w->engine->env.loop, &g->done);
 }
 
