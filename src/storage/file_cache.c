@@ -142,6 +142,7 @@ static void clean_some(struct file_cache *c)
         (void)sync_locked(c, oldest[i]);
         if (--oldest[i]->pins == 0)
             rest(c, oldest[i]);
+        cond_broadcast(c->sync_done); /* its owner may wait to forget it */
     }
 }
 
@@ -217,7 +218,8 @@ void file_cache__wrote(struct file_cache *c, struct cached_file *f, uint64_t byt
     mutex_lock(c->mutex);
     f->written_bytes = bytes;
     f->written_next = next_offset;
-    set_dirty(c, f, true);
+    if (!f->fenced) /* a sync that failed during this write: nothing cleans the file any more */
+        set_dirty(c, f, true);
     bool tell = c->n_dirty > c->open_max / 2 && !c->half_dirty_told;
     c->half_dirty_told |= tell;
     mutex_unlock(c->mutex);
@@ -262,9 +264,9 @@ void file_cache__set_synced(struct file_cache *c, struct cached_file *f, uint64_
 void file_cache__forget(struct file_cache *c, struct cached_file *f)
 {
     mutex_lock(c->mutex);
-    while (f->syncing)
+    /* The owner has no pins left, but another thread that makes room may be cleaning it. */
+    while (f->syncing || f->pins > 0)
         cond_wait(c->sync_done, c->mutex);
-    SL_ASSERT(f->pins == 0);
     set_dirty(c, f, false);
     if (f->file)
         close_locked(c, f);
