@@ -190,7 +190,8 @@ static void housekeeping(struct checkpoint *c)
     struct rescue *r;
     while ((r = next_rescue(c))) {
         rescue__run(e, r, e->current.older_lsn);
-        if (r->err != SL_OK && r->err != SL_EUNKNOWN_OUTCOME && !atomic_load(&e->stopping))
+        if (r->err != SL_OK && r->err != SL_EUNKNOWN_OUTCOME && r->err != SL_ETOPIC &&
+            !atomic_load(&e->stopping))
             list_push_back(&again, &r->node); /* at the next tick */
         else
             loop_post(e->env.loop, &r->finished);

@@ -168,7 +168,10 @@ static sl_err commit(struct local_engine *e, struct rescue *r)
 
 void rescue__run(struct local_engine *e, struct rescue *r, uint64_t from_lsn)
 {
-    r->err = SL_OK;
+    /* Its topic is dropped: nobody needs the bytes, and the journal must not wait for them. */
+    r->err = atomic_load(&r->segment->part->dropped) ? SL_ETOPIC : SL_OK;
+    if (r->err != SL_OK)
+        return;
     if (r->fresh->base_offset == r->segment->base_offset && !r->old_aside) {
         r->err = set_old_aside(e, r->segment);
         r->old_aside = r->err == SL_OK;
@@ -225,7 +228,7 @@ void rescue__finished(struct task *t)
         e->unrescued--;
     if (r->err == SL_OK && !atomic_load(&p->dropped))
         go_on(r);
-    else if (r->err != SL_OK)
+    else if (r->err != SL_OK && r->err != SL_ETOPIC)
         LOG_ERROR("segment.rescue_failed", "the partition stays read-only until a restart",
                   F_I64("pid", p->id.pid), F_ERR(r->err));
     sl_err err = r->err;
