@@ -141,6 +141,8 @@ static void worker_done(struct work *w)
     struct lookup_job *j = SL_CONTAINER_OF(w, struct lookup_job, work);
     int64_t base = j->segment->base_offset;
     j->engine->jobs_pending--;
+    if (j->err == SL_ENOTFOUND) /* retention was faster, or somebody removed the file */
+        j->err = j->segment->next_offset <= j->part->log_start ? SL_OK : SL_EIO;
     segment__unref(SL_TAKE(j->segment));
     struct segment *next = NULL;
     if (j->err == SL_OK && !j->found && !atomic_load(&j->part->dropped))

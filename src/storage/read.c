@@ -247,10 +247,20 @@ static sl_err read_nowait(struct read_job *j)
 
 /* ---- core loop ----------------------------------------------------------------------------- */
 
+/* A file that is not there: retention or a drop was faster, or somebody removed it. */
+static sl_err explain(const struct read_job *j, sl_err err)
+{
+    if (atomic_load(&j->part->dropped))
+        return SL_ETOPIC;
+    if (err != SL_ENOTFOUND)
+        return err;
+    return j->read->offset < j->part->log_start ? SL_EOFFSET : SL_EIO;
+}
+
 static void finish(struct read_job *j, sl_err err)
 {
     struct log_read *r = j->read;
-    r->err = atomic_load(&j->part->dropped) ? SL_ETOPIC : err;
+    r->err = explain(j, err);
     if (r->err == SL_OK) {
         r->data = j->data;
         j->engine->counters.read_bytes += j->data.len;

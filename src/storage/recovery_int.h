@@ -28,6 +28,8 @@ struct rec_part *recovery__part(struct recovery *r, uint64_t pid);
 /* The partition's segment with this base, made (in order) when there is none; *ret_new: it was. */
 struct segment *recovery__segment(struct log_part *p, int64_t base_offset, bool *ret_new);
 
+/* The folder of a partition that has rows but is not there. */
+sl_err recovery__make_folder(struct recovery *r, const struct log_part *p) SL_CHECKED;
 /* Writes the journal's records that no checkpoint row covers to their segments. */
 sl_err recovery__replay(struct recovery *r) SL_CHECKED;
 /* Finds the true end of one partition; cuts, or keeps and reports damage. */

@@ -24,8 +24,13 @@ static sl_err write_payload(struct recovery *r, struct segment *s, const struct 
     char path[PATH_BYTES];
     segment__path(s, ".log", path);
     struct vfs_file *f = NULL;
-    SL_TRY(file_cache__pin(e->files, &s->file, path, VFS_WRITE | VFS_CREATE, &f));
-    sl_err err = vfs_pwrite(f, payload, rec->len, (int64_t)rec->seg_pos);
+    sl_err err = file_cache__pin(e->files, &s->file, path, VFS_WRITE | VFS_CREATE, &f);
+    if (err == SL_ENOTFOUND) {
+        SL_TRY(recovery__make_folder(r, s->part));
+        err = file_cache__pin(e->files, &s->file, path, VFS_WRITE | VFS_CREATE, &f);
+    }
+    SL_TRY(err);
+    err = vfs_pwrite(f, payload, rec->len, (int64_t)rec->seg_pos);
     if (err == SL_OK)
         file_cache__wrote(e->files, &s->file, s->file.written_bytes, s->file.written_next);
     file_cache__unpin(e->files, &s->file);

@@ -68,15 +68,26 @@ static sl_err visit_file(void *arg, const char *name)
     return SL_OK;
 }
 
+/* Somebody removed it. One topic's loss is told by its holes and stops no start (F20). */
+sl_err recovery__make_folder(struct recovery *r, const struct log_part *p)
+{
+    struct local_engine *e = r->engine;
+    char topic[PATH_BYTES], dir[PATH_BYTES];
+    paths__topic_dir(topic, e->data_dir, &p->id.topic_id);
+    paths__part_dir(dir, e->data_dir, &p->id.topic_id, p->id.index);
+    LOG_ERROR("partition.folder_missing", "a partition's folder is gone and is made anew",
+              F_STR("dir", dir));
+    SL_TRY(vfs_ensure_dir(e->env.vfs, topic));
+    return vfs_ensure_dir(e->env.vfs, dir);
+}
+
 static sl_err list_segments(struct recovery *r, struct log_part *p)
 {
     char dir[PATH_BYTES];
     struct listing l = {.r = r, .part = p};
     paths__part_dir(dir, r->engine->data_dir, &p->id.topic_id, p->id.index);
     sl_err err = vfs_list_dir(r->engine->env.vfs, dir, visit_file, &l);
-    if (err == SL_ENOTFOUND)
-        return vfs_mkdir(r->engine->env.vfs, dir); /* and synced with what it will hold */
-    return err;
+    return err == SL_ENOTFOUND ? recovery__make_folder(r, p) : err;
 }
 
 /* ---- one segment ------------------------------------------------------------------------- */
@@ -94,6 +105,8 @@ static void accept(struct probe *p, const struct batch_info *info)
     s->max_timestamp_ms = SL_MAX(s->max_timestamp_ms, info->max_timestamp);
     if (info->producer_id >= 0 && info->base_offset >= p->rp->row_next)
         producers__apply(&part->producers, info, p->r->now_ms);
+    if (info->attributes & BATCH_LOG_APPEND_TIME) /* the clock goes on from the last stamp */
+        part->last_append_ms = SL_MAX(part->last_append_ms, info->max_timestamp);
     p->rp->epoch_max = SL_MAX(p->rp->epoch_max, info->leader_epoch);
     p->expected = batch_last_offset(info) + 1;
     scan__skip(&p->scan, info);

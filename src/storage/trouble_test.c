@@ -1,0 +1,329 @@
+/* Troubles that meet: a full disk and a crowd, a fenced file and a drop, a lost folder, a clock
+ * that goes back over a crash. On simulated files, time and threads. */
+#include "storage/engine_for_test.h"
+
+#include "base/log.h"
+#include "sim/sim.h"
+#include "sim/simfs.h"
+
+struct scene {
+    struct simfs *fs;
+    void (*play)(struct simfs *fs);
+    bool done;
+};
+
+static void play_scene(void *arg)
+{
+    struct scene *s = arg;
+    SL_ASSERT(vfs_ensure_dir(simfs_vfs(s->fs), "/data") == SL_OK);
+    s->play(s->fs);
+    s->done = true;
+}
+
+static void play(void (*fn)(struct simfs *fs))
+{
+    const struct sim_opts opts = {.seed = 7};
+    struct scene s = {.fs = simfs_new(), .play = fn};
+    struct sim *sim = sim_new(&opts);
+    assert_int_equal(SIM_RETURNED, sim_run(sim, play_scene, &s));
+    assert_true(s.done);
+    sim_free(sim);
+    simfs_free(s.fs);
+}
+
+static struct world *world_on(struct simfs *fs)
+{
+    struct world *w =
+        new_world_on(simfs_vfs(fs), "/data", sim_clock(sim_current()), sim_rng(sim_current()));
+    w->cfg.journal_file_bytes = 2 << 20;
+    w->cfg.checkpoint_ms = 1000;
+    return w;
+}
+
+static struct world *new_data(struct simfs *fs)
+{
+    struct world *w = world_on(fs);
+    open_world(w);
+    make_topic(w, 4);
+    return w;
+}
+
+static void end_world(struct world *w)
+{
+    assert_int_equal(SL_OK, close_world(w));
+    free_world(w);
+}
+
+static void pass_ms(int64_t ms)
+{
+    sim_sleep_ns(ms * 1000000);
+}
+
+static void append_many(struct world *w, struct log_part *p, int n)
+{
+    for (int i = 0; i < n; i++)
+        append_records(w, p, 1, 900);
+}
+
+/* ---- a full disk -------------------------------------------------------------------------- */
+
+struct crowd {
+    struct call call;
+    struct call *appends;
+    int n;
+};
+
+static void run_crowd(struct call *c)
+{
+    struct crowd *crowd = SL_CONTAINER_OF(c, struct crowd, call);
+    for (int i = 0; i < crowd->n; i++) {
+        crowd->appends[i].append.done = on_appended;
+        log_append(c->w->engine, &crowd->appends[i].append);
+    }
+    call_finish(c);
+}
+
+/* All in one turn of the core loop: the result of each must be `expected`. */
+static void append_crowd(struct world *w, struct log_part *p, sl_err expected)
+{
+    struct call appends[3] = {0};
+    struct crowd crowd = {.appends = appends, .n = SL_ARRAY_LEN(appends)};
+    for (int i = 0; i < crowd.n; i++) {
+        struct call *c = &appends[i];
+        c->w = w;
+        c->batch.bytes = test_batch(CODEC_NONE, 1, 10);
+        assert_int_equal(SL_OK, batch_peek(c->batch.bytes, &c->batch.info));
+        c->append = (struct log_append){
+            .part = p, .batches = &c->batch, .n_batches = 1, .durability = LOG_DURABLE};
+    }
+    call(w, &crowd.call, run_crowd);
+    for (int i = 0; i < crowd.n; i++)
+        assert_int_equal(expected, append_finish(&appends[i]));
+}
+
+static void full_at_start(struct simfs *fs)
+{
+    struct world *w = new_data(fs);
+    append_many(w, open_part(w, 1, test_topic_cfg), 20);
+    struct simfs *image = simfs_image(fs, SIMFS_KILL, 3);
+    end_world(w);
+    w = world_on(image);
+    w->cfg.journal_files_max = 1;
+    simfs_set_capacity(image, simfs_used_bytes(image) + (500 << 10));
+    open_world(w);
+    struct log_part *p = open_part(w, 1, test_topic_cfg);
+    append_crowd(w, p, SL_ENOSPC);
+    simfs_set_capacity(image, 0);
+    pass_ms(5000);
+    append_crowd(w, p, SL_OK);
+    assert_int_equal(23, read_all(w, p, 0, 1 << 20));
+    end_world(w);
+    simfs_free(image);
+}
+
+static void B07_several_appends_at_once_are_refused_without_a_journal(void **state)
+{
+    play(full_at_start);
+}
+
+/* ---- a fenced file ------------------------------------------------------------------------- */
+
+static void run_drop(struct call *c)
+{
+    struct uuid id = test_topic_id(1);
+    c->done.done = on_done;
+    log_topic_drop(c->w->engine, &id, &c->done);
+}
+
+/* Every sync of segments fails: the rescue cannot succeed, and would keep the journal for ever. */
+static void drop_fenced(struct simfs *fs)
+{
+    struct world *w = new_data(fs);
+    append_many(w, open_part(w, 1, test_topic_cfg), 3);
+    const struct simfs_fault fault = {
+        .calls = SIMFS_SYNC, .n = 1, .more = 1000000, .err = SL_EIO, .path_part = ".log"};
+    simfs_set_fault(fs, &fault);
+    pass_ms(5000);
+    assert_int_equal(1, engine__of(w->engine)->unrescued);
+    struct call c = {0};
+    call(w, &c, run_drop);
+    assert_int_equal(SL_OK, c.done.err);
+    pass_ms(5000);
+    assert_int_equal(0, engine__of(w->engine)->unrescued);
+    uint64_t before = checkpoint__count(engine__of(w->engine)->checkpoint);
+    pass_ms(5000);
+    assert_true(checkpoint__count(engine__of(w->engine)->checkpoint) > before);
+    end_world(w);
+}
+
+static void F06_a_drop_ends_the_rescue_of_a_fenced_file(void **state)
+{
+    play(drop_fenced);
+}
+
+/* ---- handles ------------------------------------------------------------------------------- */
+
+struct opener {
+    struct file_cache *cache;
+    struct cached_file file;
+};
+
+static void open_one_more(void *arg)
+{
+    struct opener *o = arg;
+    struct vfs_file *f = NULL;
+    SL_ASSERT(file_cache__pin(o->cache, &o->file, "/data/c", VFS_WRITE | VFS_CREATE, &f) == SL_OK);
+    file_cache__unpin(o->cache, &o->file);
+}
+
+static void make_dirty(struct file_cache *cache, struct cached_file *f, const char *path)
+{
+    struct vfs_file *file = NULL;
+    assert_int_equal(SL_OK, file_cache__pin(cache, f, path, VFS_WRITE | VFS_CREATE, &file));
+    assert_int_equal(SL_OK, vfs_pwrite(file, "x", 1, 0));
+    file_cache__wrote(cache, f, 1, 1);
+    file_cache__unpin(cache, f);
+}
+
+/* A third file needs room; the dirty ones are cleaned for that, and their owner lets them go. */
+static void forget_after(struct simfs *fs, int64_t delay_us)
+{
+    struct cached_file a = {0}, b = {0};
+    struct opener o = {.cache = file_cache__new(simfs_vfs(fs), 2)};
+    make_dirty(o.cache, &a, "/data/a");
+    make_dirty(o.cache, &b, "/data/b");
+    struct thread *t = NULL;
+    assert_int_equal(SL_OK, thread_start("opener", open_one_more, &o, &t));
+    sim_sleep_ns(delay_us * 1000);
+    file_cache__forget(o.cache, &b);
+    file_cache__forget(o.cache, &a);
+    thread_join(t);
+    file_cache__forget(o.cache, &o.file);
+    file_cache__free(o.cache);
+}
+
+static void forget_while_cleaned(struct simfs *fs)
+{
+    simfs_set_sync_time(fs, 1000000);
+    for (int64_t us = 0; us < 2000; us += 100)
+        forget_after(fs, us);
+}
+
+static void a_file_is_forgotten_while_another_thread_cleans_handles(void **state)
+{
+    play(forget_while_cleaned);
+}
+
+/* The sync failed between the writer's look at the fence and the end of its write. */
+static void write_to_fenced(struct simfs *fs)
+{
+    struct cached_file a = {0}, b = {0};
+    struct file_cache *cache = file_cache__new(simfs_vfs(fs), 1);
+    struct vfs_file *file = NULL;
+    assert_int_equal(SL_OK, file_cache__pin(cache, &a, "/data/a", VFS_WRITE | VFS_CREATE, &file));
+    file_cache__fence(cache, &a);
+    file_cache__wrote(cache, &a, 1, 1);
+    file_cache__unpin(cache, &a);
+    assert_int_equal(SL_EIO, file_cache__sync(cache, &a));
+    assert_false(a.dirty); /* a handle that can never become clean would be tried for ever */
+    make_dirty(cache, &b, "/data/b");
+    assert_int_equal(1, file_cache__open_count(cache));
+    file_cache__forget(cache, &a);
+    file_cache__forget(cache, &b);
+    file_cache__free(cache);
+}
+
+static void F06_a_fenced_file_is_never_dirty_again(void **state)
+{
+    play(write_to_fenced);
+}
+
+/* ---- what somebody removed ------------------------------------------------------------------ */
+
+static void lose_segment(struct simfs *fs)
+{
+    struct world *w = new_data(fs);
+    append_many(w, open_part(w, 1, test_topic_cfg), 3);
+    assert_int_equal(SL_OK, close_world(w));
+    char path[PATH_BYTES];
+    segment_file(w, 1, 0, ".log", path);
+    assert_int_equal(SL_OK, vfs_unlink(w->vfs, path));
+    open_world(w);
+    struct call c = {0};
+    assert_int_equal(SL_EIO, read_at(w, &c, open_part(w, 1, test_topic_cfg), 0, 1000));
+    end_world(w);
+}
+
+static void F20_a_removed_segment_is_an_error_of_the_disk_to_its_readers(void **state)
+{
+    play(lose_segment);
+}
+
+static void lose_topic_folder(struct simfs *fs)
+{
+    struct world *w = new_data(fs);
+    append_many(w, open_part(w, 1, test_topic_cfg), 3);
+    struct simfs *image = simfs_image(fs, SIMFS_KILL, 3);
+    end_world(w);
+    w = world_on(image);
+    char dir[PATH_BYTES];
+    struct uuid id = test_topic_id(1);
+    paths__topic_dir(dir, w->dir, &id);
+    assert_int_equal(SL_OK, paths__remove_tree(w->vfs, dir));
+    assert_int_equal(SL_OK, try_open(w));
+    assert_int_equal(3, append_records(w, open_part(w, 1, test_topic_cfg), 1, 10));
+    end_world(w);
+    simfs_free(image);
+}
+
+static void F20_a_removed_topic_folder_stops_no_start(void **state)
+{
+    play(lose_topic_folder);
+}
+
+/* ---- clocks --------------------------------------------------------------------------------- */
+
+static int64_t append_stamped(struct world *w, struct log_part *p)
+{
+    struct call c = {.append = {.append_time = true}};
+    append_start(w, &c, p, test_batch(CODEC_NONE, 1, 10), LOG_DURABLE);
+    assert_int_equal(SL_OK, append_finish(&c));
+    return c.append.log_append_ms;
+}
+
+static void clock_back_over_crash(struct simfs *fs)
+{
+    struct world *w = new_data(fs);
+    w->clock.wall_ms = 5000000;
+    assert_int_equal(5000000, append_stamped(w, open_part(w, 1, test_topic_cfg)));
+    struct simfs *image = simfs_image(fs, SIMFS_KILL, 3);
+    end_world(w);
+    w = world_on(image);
+    w->clock.wall_ms = 4000000;
+    open_world(w);
+    assert_int_equal(5000000, append_stamped(w, open_part(w, 1, test_topic_cfg)));
+    end_world(w);
+    simfs_free(image);
+}
+
+static void F09_log_append_time_does_not_go_back_over_a_crash(void **state)
+{
+    play(clock_back_over_crash);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    log_configure(2, LOG_LEVEL_ERROR + 1, LOG_FORMAT_AUTO);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(B07_several_appends_at_once_are_refused_without_a_journal),
+        cmocka_unit_test(F06_a_drop_ends_the_rescue_of_a_fenced_file),
+        cmocka_unit_test(a_file_is_forgotten_while_another_thread_cleans_handles),
+        cmocka_unit_test(F06_a_fenced_file_is_never_dirty_again),
+        cmocka_unit_test(F20_a_removed_segment_is_an_error_of_the_disk_to_its_readers),
+        cmocka_unit_test(F20_a_removed_topic_folder_stops_no_start),
+        cmocka_unit_test(F09_log_append_time_does_not_go_back_over_a_crash),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
