@@ -111,10 +111,16 @@ class Codec:
         out = {f.name: self.read_field(reader, f) for f in s.fields
                if self.version in f.versions and f.tag is None}
         if self.flexible:
-            for _ in range(read_uvarint(reader)):
-                read_uvarint(reader)
-                reader.bytes(read_uvarint(reader))
+            self.read_tagged(reader, s, out)
         return out
+
+    def read_tagged(self, reader, s, out):
+        known = {f.tag: f for f in s.fields if f.tag is not None and self.version in f.versions}
+        for _ in range(read_uvarint(reader)):
+            tag, size = read_uvarint(reader), read_uvarint(reader)
+            inner = wire.Reader(reader.bytes(size))
+            if tag in known and not known[tag].null:
+                out[known[tag].name] = self.read_field(inner, known[tag])
 
 
 APIS = {a.name: a for a in tables.load((harness.ROOT / "src/kafka_codec/messages").glob("*.msg"))[0]}
