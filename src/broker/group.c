@@ -39,7 +39,7 @@ void group_free(struct group *g)
     if (!g)
         return;
     SL_ASSERT(!g->storing);
-    g->host->bytes -= g->bytes;
+    g->host->bytes -= g->bytes + g->member_bytes;
     for (uint32_t i = 0; i < g->n_supported; i++)
         slice_unref(&g->supported[i].name);
     sl_free(g->supported);
@@ -184,7 +184,7 @@ void group__add(struct group *g, struct member *m, struct slice protocol_type)
         slice_unref(&g->protocol_type);
         g->protocol_type = slice_copy(protocol_type.data, protocol_type.len);
     }
-    member_set_add(&g->members, m);
+    group__keep_member(g, &g->members, m);
     group__index_static(g, m);
     if (!g->leader)
         g->leader = m;
@@ -200,10 +200,10 @@ void group__remove(struct group *g, struct member *m, sl_err err)
     group__set_assignment(g, m, (struct slice){0});
     if (member_is_static(m))
         map_remove(g->by_instance, member_instance(m).data, m->instance_len);
-    member_set_remove(&g->members, m);
-    if (g->leader == m)
+    bool was_leader = g->leader == m;
+    group__drop_member(g, &g->members, m);
+    if (was_leader)
         g->leader = g->members.n ? g->members.items[0] : NULL;
-    member_free(m);
 }
 
 sl_err group__validate(const struct group *g, struct slice id, struct slice instance,

@@ -37,8 +37,7 @@ static int64_t expire_pending(struct group *g, int64_t now_ms)
             next = SL_MIN(next, m->deadline_ms);
             continue;
         }
-        member_set_remove(&g->pending, m);
-        member_free(m);
+        group__drop_member(g, &g->pending, m);
     }
     return next;
 }

@@ -147,7 +147,8 @@ struct group {
     struct supported_protocol *supported;
     uint32_t n_supported;
     uint32_t n_awaiting; /* members with awaiting_join */
-    size_t bytes;        /* charged to the host */
+    size_t bytes;        /* metadata and assignments, charged to the host */
+    size_t member_bytes; /* the members without those, as well */
 
     bool initial;          /* the rebalance under way started from empty */
     bool new_member_added; /* since the initial delay began */
@@ -222,6 +223,9 @@ void group__fail_sync(struct group *g, struct member *m, sl_err err);
 /* A static member came back under a new id and the group went on. */
 void group__answer_replaced(struct group *g, struct member *m, struct broker_group_join *j);
 void group__touch(struct group *g, struct member *m, int64_t now_ms);
+/* Into and out of `members` or `pending`, with its memory charged to the host; drop frees it. */
+void group__keep_member(struct group *g, struct member_set *s, struct member *m);
+void group__drop_member(struct group *g, struct member_set *s, struct member *m);
 sl_err group__validate(const struct group *g, struct slice id, struct slice instance,
                        struct member **ret) SL_CHECKED;
 /* Into the table and the static index; the first one gives the group its type. */

@@ -47,9 +47,12 @@ static sl_err check_texts(const struct broker_group_join *j)
     return SL_OK;
 }
 
-static sl_err check_bytes(const struct group *g, const struct broker_group_join *j)
+/* K10: the memory of all groups is bounded; a member that asks for no more than it has may go on.
+ */
+static sl_err check_bytes(const struct group *g, const struct member *known,
+                          const struct broker_group_join *j)
 {
-    size_t bytes = 0;
+    size_t bytes = 0, held = known ? known->protocols.len : 0;
     if (j->n_protocols > GROUP_PROTOCOLS_MAX || g->n_supported > GROUP_PROTOCOLS_MAX)
         return SL_EPOLICY;
     for (uint32_t i = 0; i < j->n_protocols; i++) {
@@ -59,7 +62,9 @@ static sl_err check_bytes(const struct group *g, const struct broker_group_join 
     }
     if (bytes > GROUP_MEMBER_BYTES_MAX || g->bytes + bytes > GROUP_BYTES_MAX)
         return SL_EPOLICY;
-    return g->host->bytes + bytes > GROUPS_BYTES_MAX ? SL_ELIMIT : SL_OK;
+    if (known && bytes <= held)
+        return SL_OK;
+    return g->host->bytes + bytes > GROUPS_BYTES_MAX ? SL_EGROUP_FULL : SL_OK;
 }
 
 /* ---- new members ---------------------------------------------------------------------------- */
@@ -131,7 +136,7 @@ static void require_member_id(struct group *g, struct broker_group_join *j, int6
     j->ret_member_id = new_member_id(g, j);
     struct member *m = member_new(&(struct member_ids){.id = j->ret_member_id});
     m->session_timeout_ms = j->session_timeout_ms;
-    member_set_add(&g->pending, m);
+    group__keep_member(g, &g->pending, m);
     group__touch(g, m, now_ms);
     group__fail_join(g, j, SL_EMEMBER_REQUIRED);
 }
@@ -179,8 +184,7 @@ static void join_known(struct group *g, struct broker_group_join *j, struct slic
 {
     struct member *pending = find_pending(g, j), *m;
     if (pending) {
-        member_set_remove(&g->pending, pending);
-        member_free(pending);
+        group__drop_member(g, &g->pending, pending);
         struct slice taken = *protocols;
         *protocols = (struct slice){0};
         add_member(g, j, j->member_id, taken, now_ms);
@@ -206,7 +210,7 @@ static struct member *change_id(struct group *g, struct member *old, struct brok
     bool was_leader = g->leader == old;
     m->synced = old->synced;
     group__remove(g, old, SL_EINSTANCE_FENCED);
-    member_set_add(&g->members, m);
+    group__keep_member(g, &g->members, m);
     group__index_static(g, m);
     group__set_protocols(g, m, protocols);
     group__set_assignment(g, m, assignment);
@@ -274,10 +278,11 @@ static void refuse_full(struct group *g, struct member *known, struct broker_gro
     group__fail_join(g, j, SL_EGROUP_FULL);
 }
 
-static sl_err may_join(const struct group *g, const struct broker_group_join *j)
+static sl_err may_join(const struct group *g, const struct member *known,
+                       const struct broker_group_join *j)
 {
     SL_TRY(check_texts(j));
-    SL_TRY(check_bytes(g, j));
+    SL_TRY(check_bytes(g, known, j));
     return group__supports(g, j) ? SL_OK : SL_EGROUP_PROTOCOL;
 }
 
@@ -285,7 +290,7 @@ void group_join(struct group *g, struct broker_group_join *j, int64_t now_ms)
 {
     struct member *known = j->member_id.len ? find(g, j->member_id) : NULL;
     struct slice protocols = {0};
-    sl_err err = may_join(g, j);
+    sl_err err = may_join(g, known, j);
     if (err == SL_OK)
         err = member_protocols_encode(j->protocols, j->n_protocols, &protocols);
     j->answer = arena_new(NULL);

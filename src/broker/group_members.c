@@ -233,6 +233,30 @@ static void charge(struct group *g, size_t more, size_t less)
     g->host->bytes += more - less;
 }
 
+/* What a member takes beside its protocols and assignment: its place in the sets, and the group of
+ * one that it may have opened, are estimated. */
+static size_t own_bytes(const struct member *m)
+{
+    enum { PLACE_BYTES = 256 };
+    return PLACE_BYTES + sizeof *m + m->id_len + m->instance_len + m->client_id_len +
+           m->client_host_len;
+}
+
+void group__keep_member(struct group *g, struct member_set *s, struct member *m)
+{
+    member_set_add(s, m);
+    g->member_bytes += own_bytes(m);
+    g->host->bytes += own_bytes(m);
+}
+
+void group__drop_member(struct group *g, struct member_set *s, struct member *m)
+{
+    member_set_remove(s, m);
+    g->member_bytes -= own_bytes(m);
+    g->host->bytes -= own_bytes(m);
+    member_free(m);
+}
+
 void group__set_protocols(struct group *g, struct member *m, struct slice protocols)
 {
     struct group_protocol p;

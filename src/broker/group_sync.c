@@ -111,8 +111,7 @@ static sl_err leave_one(struct group *g, const struct group_leaver *l)
         if (!m)
             return SL_EMEMBER;
     } else if ((m = member_set_find(&g->pending, l->member_id))) {
-        member_set_remove(&g->pending, m);
-        member_free(m);
+        group__drop_member(g, &g->pending, m);
         return SL_OK;
     } else {
         SL_TRY(group__validate(g, l->member_id, l->instance_id, &m));
