@@ -45,7 +45,7 @@ static void seal(uint8_t *file, size_t len, size_t pos, uint32_t seed, uint64_t 
     put_le32(p + JREC_CRC, crc32c(crc, p + JOURNAL_RECORD_BYTES, n));
 }
 
-static void walk(uint8_t *file, size_t len, uint64_t seq, uint32_t seed)
+static void walk(const uint8_t *file, size_t len, uint64_t seq, uint32_t seed)
 {
     struct seen seen = {.file = file, .len = len, .seq = seq};
     const struct journal_visitor visitor = {.arg = &seen, .record = on_record};
