@@ -75,7 +75,9 @@ void workers_submit(struct workers *p, struct loop *home, struct work *w)
     *p->end = w;
     p->end = &w->next;
     mutex_unlock(p->lock);
-    cond_signal(p->changed);
+    /* Not cond_signal: before glibc 2.41 it may wake nobody when several threads wait (its bug
+     * 25847), and then this piece would wait until another one is submitted. */
+    cond_broadcast(p->changed);
 }
 
 void workers_stop(struct workers *p)

@@ -247,5 +247,6 @@ def main():
 
 
 def skip_all(reason):
-    print(reason)
-    sys.exit(77)
+    """The whole suite is one skipped case: exit status 77 is an error to a reader of TAP."""
+    print(f"1..1\nok 1 - the suite # SKIP {reason}")
+    sys.exit(0)

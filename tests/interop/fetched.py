@@ -5,23 +5,17 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
-from harness import ROOT  # noqa: E402
+from harness import ROOT, skip_all  # noqa: E402
 
 HOME = Path(os.environ.get("PEERS_HOME", Path.home() / ".cache" / "sluice-peers"))
 PEERS = Path(os.environ.get("PEERS", ROOT.parent / "shared" / "peers"))
-SKIPPED = 77
-
-
-def skip(reason):
-    print(reason)
-    sys.exit(SKIPPED)
 
 
 def peer_script(name):
     """A script of the peers folder, which is not part of this repository."""
     script = PEERS / name
     if not script.exists():
-        skip(f"{name} is missing: set PEERS to the folder that holds it")
+        skip_all(f"{name} is missing: set PEERS to the folder that holds it")
     return str(script)
 
 
