@@ -103,9 +103,12 @@ static void on_begin(struct task *t)
 {
     struct checkpoint *c = SL_CONTAINER_OF(t, struct checkpoint, begin);
     struct local_engine *e = c->engine;
-    /* The journal has what no file has, or there is none. */
-    if (c->snapshot.lsn == 0 && (e->unrescued > 0 || atomic_load(&e->needs_journal))) {
+    /* The journal has what no file has, or there is none. Also between slices: the row of a
+     * partition that was fenced since the first one would claim what only the journal holds. */
+    if (e->unrescued > 0 || atomic_load(&e->needs_journal)) {
         c->snapshot.err = SL_EIO;
+        if (e->rescues_waiting > 0) /* for appends, which may wait for a journal file */
+            journal__spare(e->journal);
         snapshot_is_ready(c);
         return;
     }
@@ -157,7 +160,7 @@ static void one_checkpoint(struct checkpoint *c, bool final)
     mutex_unlock(c->mutex);
     if (c->snapshot.err == SL_OK)
         c->snapshot.err = save(c);
-    if (final && c->snapshot.err == SL_OK)
+    if (final && c->snapshot.err == SL_OK && !atomic_load(&c->engine->half_dropped))
         c->snapshot.err = current__write(&c->engine->current, c->snapshot.lsn, true);
     if (c->snapshot.err != SL_OK)
         LOG_WARN("checkpoint.failed", "a checkpoint did not finish and will be repeated",

@@ -36,8 +36,10 @@ void engine__forget_part(struct local_engine *e, struct log_part *p)
     (void)map_remove(e->parts, &p->id.pid, sizeof p->id.pid);
     list_remove(&p->topic_node);
     list_remove(&p->dirty_node);
-    if (p->to_rescue)
+    if (p->to_rescue) {
         e->unrescued--;
+        e->rescues_waiting--;
+    }
     segment__unref(SL_TAKE(p->to_rescue));
     part__wake(p);
     part__shift_segments(p, p->n_segments);

@@ -82,6 +82,14 @@ sl_err journal__grow(struct journal *j)
     return wanted ? add_file(j) : SL_EEND;
 }
 
+void journal__spare(struct journal *j)
+{
+    mutex_lock(j->mutex);
+    if (!free_file(j))
+        j->files_wanted = SL_MAX(j->files_wanted, (uint32_t)j->n_files + 1);
+    mutex_unlock(j->mutex);
+}
+
 void journal__recycle(struct journal *j, uint64_t lsn)
 {
     mutex_lock(j->mutex);
@@ -106,7 +114,7 @@ static struct journal_file *take_file(struct journal *j)
     mutex_lock(j->mutex);
     struct journal_file *f;
     while (!(f = free_file(j))) {
-        j->files_wanted = SL_MIN(j->files_max, SL_MAX(j->files_wanted, (uint32_t)j->n_files + 1));
+        j->files_wanted = SL_MAX(j->files_wanted, SL_MIN(j->files_max, (uint32_t)j->n_files + 1));
         mutex_unlock(j->mutex);
         if (j->on_full)
             j->on_full(j->on_full_arg);

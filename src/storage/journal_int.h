@@ -82,6 +82,8 @@ uint64_t journal__end_lsn(const struct journal *j); /* where the next group goes
 
 /* Zero-fills one more file when there are fewer than wanted. SL_EEND: nothing to do. */
 sl_err journal__grow(struct journal *j) SL_CHECKED;
+/* One file more than files_max when none is free: for what must get through before any can be. */
+void journal__spare(struct journal *j);
 /* Records below the LSN are not needed any more: their files become free. */
 void journal__recycle(struct journal *j, uint64_t lsn);
 /* Called, with no lock held, by the writer before it waits for a free file. */

@@ -182,10 +182,12 @@ struct local_engine {
     struct log_done *closing;
     bool finishing;     /* the last checkpoint is under way */
     uint32_t unrescued; /* fenced segments: until their bytes moved, no checkpoint may pass them */
-    bool dead;          /* journal or metastore lost */
+    uint32_t rescues_waiting; /* of them, until nothing of their partition is in flight */
+    bool dead;                /* journal or metastore lost */
     /* any thread */
     atomic_bool refusing;      /* disk full */
     atomic_bool stopping;      /* closing: nothing is tried again */
+    atomic_bool half_dropped;  /* a drop failed: rows of its partitions are behind, no clean end */
     atomic_bool needs_journal; /* no space for one at start: nothing is appended or saved */
     atomic_uint_fast64_t syncs, sync_ns, fenced_files;
 };

@@ -20,8 +20,11 @@ void checkpoint__rescue(struct checkpoint *c, struct segment *s)
     p->read_only = true;
     p->engine->unrescued++;
     p->to_rescue = segment__ref(s);
+    p->engine->rescues_waiting++;
     if (p->inflight == 0)
         checkpoint__start_rescue(c, p);
+    else
+        checkpoint__request(c); /* the journal may be full of what is in flight */
 }
 
 /* The old segment ends where its last sync ended; what is above belongs to the new one. */
@@ -29,6 +32,7 @@ void checkpoint__start_rescue(struct checkpoint *c, struct log_part *p)
 {
     struct rescue *r = sl_new(struct rescue);
     struct segment *s = SL_TAKE(p->to_rescue);
+    p->engine->rescues_waiting--;
     uint64_t bytes = 0;
     r->engine = p->engine;
     r->segment = s;

@@ -134,6 +134,8 @@ static void drop_done(struct work *w)
     struct topic_job *j = SL_CONTAINER_OF(w, struct topic_job, work);
     if (j->err == SL_OK)
         retention__unlink_later(j->engine, &j->topic_id, j->delete_delay_ms);
+    else if (!list_empty(&j->parts)) /* checkpoints pass them by: the next start has to scan */
+        atomic_store(&j->engine->half_dropped, true);
     job_end(j);
 }
 

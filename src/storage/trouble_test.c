@@ -161,6 +161,74 @@ static void F06_a_drop_ends_the_rescue_of_a_fenced_file(void **state)
     play(drop_fenced);
 }
 
+enum { CROWDED_PARTS = 6, CROWDED_ROUNDS = 20 };
+
+/* More than the journal's two files hold is under way when a sync of the checkpoint fails: what the
+ * fenced file waits for must get through, although no journal file becomes free before. */
+static void fence_behind_full_journal(struct simfs *fs)
+{
+    struct world *w = world_on(fs);
+    w->cfg.journal_files_max = 2;
+    w->cfg.group_bytes_max = 1 << 20;
+    w->cfg.checkpoint_ms = 30000;
+    open_world(w);
+    make_topic(w, CROWDED_PARTS);
+    struct log_part *parts[CROWDED_PARTS];
+    for (uint32_t i = 0; i < CROWDED_PARTS; i++)
+        parts[i] = open_part(w, i + 1, test_topic_cfg);
+    const struct simfs_fault fault = {
+        .calls = SIMFS_SYNC, .n = 1, .err = SL_EIO, .path_part = ".log"};
+    simfs_set_fault(fs, &fault);
+    struct call *calls = sl_new_array(struct call, CROWDED_PARTS * CROWDED_ROUNDS);
+    for (int i = 0; i < CROWDED_PARTS * CROWDED_ROUNDS; i++)
+        append_start(w, &calls[i], parts[i % CROWDED_PARTS], test_batch(CODEC_NONE, 1, 60000),
+                     LOG_DURABLE);
+    pass_ms(20000);
+    for (int i = 0; i < CROWDED_PARTS * CROWDED_ROUNDS; i++) {
+        assert_true(calls[i].finished);
+        (void)append_finish(&calls[i]);
+    }
+    assert_int_equal(1, simfs_faults_seen(fs));
+    pass_ms(5000);
+    for (uint32_t i = 0; i < CROWDED_PARTS; i++)
+        append_records(w, parts[i], 1, 10);
+    sl_free(calls);
+    end_world(w);
+}
+
+static void F06_a_fenced_file_does_not_wait_for_a_journal_that_waits_for_it(void **state)
+{
+    play(fence_behind_full_journal);
+}
+
+/* What was appended since the last checkpoint is not in the rows of a topic that is half gone. */
+static void drop_fails(struct simfs *fs)
+{
+    struct world *w = world_on(fs);
+    w->cfg.checkpoint_ms = 1000000;
+    open_world(w);
+    make_topic(w, 4);
+    append_many(w, open_part(w, 1, test_topic_cfg), 20);
+    const struct simfs_fault fault = {.calls = SIMFS_ALL & ~(unsigned)SIMFS_READ,
+                                      .n = 1,
+                                      .err = SL_EIO,
+                                      .path_part = "topic.meta"};
+    simfs_set_fault(fs, &fault);
+    struct call c = {0};
+    call(w, &c, run_drop);
+    assert_int_equal(SL_EIO, c.done.err);
+    (void)close_world(w);
+    open_world(w);
+    assert_int_equal(20, read_all(w, open_part(w, 1, test_topic_cfg), 0, 1 << 20));
+    assert_int_equal(20, append_records(w, open_part(w, 1, test_topic_cfg), 1, 10));
+    end_world(w);
+}
+
+static void B05_a_topic_whose_drop_failed_is_whole_after_a_restart(void **state)
+{
+    play(drop_fails);
+}
+
 /* ---- handles ------------------------------------------------------------------------------- */
 
 struct opener {
@@ -319,6 +387,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(B07_several_appends_at_once_are_refused_without_a_journal),
         cmocka_unit_test(F06_a_drop_ends_the_rescue_of_a_fenced_file),
+        cmocka_unit_test(F06_a_fenced_file_does_not_wait_for_a_journal_that_waits_for_it),
+        cmocka_unit_test(B05_a_topic_whose_drop_failed_is_whole_after_a_restart),
         cmocka_unit_test(a_file_is_forgotten_while_another_thread_cleans_handles),
         cmocka_unit_test(F06_a_fenced_file_is_never_dirty_again),
         cmocka_unit_test(F20_a_removed_segment_is_an_error_of_the_disk_to_its_readers),
