@@ -648,6 +648,29 @@ static void K10_a_hundred_thousand_members_are_cheap_to_keep(void **state)
     free(j);
 }
 
+static void K10_a_flapping_group_costs_a_bounded_number_of_stores(void **state)
+{
+    enum { ROUNDS = 500, STORES_OF_A_ROUND = 3 };
+    struct group_sim *s = *state;
+    struct pair p;
+    make_pair(s, &p);
+    unsigned before = s->stores;
+    for (int32_t i = 1; i <= ROUNDS; i++) {
+        sim_sync_free(&p.ya);
+        sim_sync_free(&p.yb);
+        sim_join_again(s, &p.a); /* the leader asks for a rebalance by joining */
+        sim_join_again(s, &p.b);
+        assert_true(p.a.answered && p.b.answered);
+        assert_int_equal(1 + i, p.b.j.generation);
+        sim_sync(s, &p.yb, &p.b);
+        sim_sync(s, &p.ya, &p.a);
+        assert_int_equal(GROUP_STABLE, s->g->life);
+    }
+    assert_in_range(s->stores - before, ROUNDS, ROUNDS * STORES_OF_A_ROUND);
+    assert_int_equal(2, s->g->members.n);
+    free_pair(&p);
+}
+
 /* Ids that were handed out and are never used: nothing to store, so only memory could end it. */
 static sl_err ask_for_an_id(struct group_sim *s, struct slice client_id)
 {
@@ -725,6 +748,7 @@ int main(void)
         T(a_static_member_that_is_away_keeps_its_place_until_its_session_ends),
         T(a_static_member_leaves_by_its_instance_id_alone),
         T(K10_a_hundred_thousand_members_are_cheap_to_keep),
+        T(K10_a_flapping_group_costs_a_bounded_number_of_stores),
         T(K10_a_million_idle_members_stay_within_the_memory_of_groups),
     };
     return cmocka_run_group_tests_name("group", list, NULL, NULL);

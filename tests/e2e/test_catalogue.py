@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Rows of the bad-input catalogue and exact error codes that no other file proves from outside; docs/catalogue.md has them all."""
 import os
+import re
 import socket
 import struct
 import time
@@ -21,6 +22,8 @@ INVALID_RECORD, UNKNOWN_TOPIC_ID, INCONSISTENT_TOPIC_ID = 87, 100, 103
 GZIP, LOG_APPEND_TIME, TRANSACTIONAL, CONTROL = 1, 8, 16, 32
 MAX_TIMESTAMP = -3
 MIB = 1 << 20
+BOMB_BYTES = 512 * MIB
+BOMB_MEMORY_BYTES = (80 if "SLUICE_SLOW" not in os.environ else 400) * MIB  # sanitizers keep what was freed
 
 # Kafka 4.4's ranges of the keys that are served. What is added here is a decision, not an accident.
 SERVED = {0: (0, 13), 1: (4, 18), 2: (1, 11), 3: (0, 13), 8: (2, 10), 9: (1, 10), 10: (0, 6), 11: (0, 9), 12: (0, 4),
@@ -217,13 +220,13 @@ class BatchesTest(CatalogueTestCase):
         create(self.broker, self.topic, max_message_bytes=10 * MIB)
         before = self.rss()
         packer = zlib.compressobj(9, wbits=31)
-        packed = b"".join(packer.compress(bytes(MIB)) for _ in range(512)) + packer.flush()
+        packed = b"".join(packer.compress(bytes(MIB)) for _ in range(BOMB_BYTES // MIB)) + packer.flush()
         self.assertLess(len(packed), MIB)
         body = struct.pack(">hiqqqhii", GZIP, 0, 0, 0, -1, -1, -1, 1) + packed
         head = struct.pack(">ibI", -1, 2, wire.crc32c(body))
         answer = self.produce(9, struct.pack(">qi", 0, len(head) + len(body)) + head + body)
         self.assertEqual((INVALID_RECORD, -1), (answer["ErrorCode"], answer["BaseOffset"]))
-        self.assertLess(self.rss() - before, 80 * MIB)
+        self.assertLess(self.rss() - before, BOMB_MEMORY_BYTES)
         self.assertEqual(0, self.produce(9, wire.batch([b"a"]))["BaseOffset"])
 
     def rss(self):
@@ -248,6 +251,44 @@ class BatchesTest(CatalogueTestCase):
             self.assertEqual(crc, wire.crc32c(one[21:]))
             n += 1
         self.assertEqual(10, n)
+
+
+class TopicsTest(CatalogueTestCase):
+    def test_max_message_bytes_enforced_from_the_moment_it_is_altered(self):
+        create(self.broker, self.topic)
+        batch = wire.batch([b"x" * 5000])
+        self.assertEqual(NONE, self.produce(9, batch)["ErrorCode"])
+        for value, expected in ((str(len(batch) - 1), MESSAGE_TOO_LARGE), (str(len(batch)), NONE)):
+            change = {"Name": "max.message.bytes", "ConfigOperation": 0, "Value": value}
+            resource = {"ResourceType": 2, "ResourceName": self.topic, "Configs": [change]}
+            answer, = self.call("IncrementalAlterConfigs", 1, Resources=[resource])["Responses"]
+            self.assertEqual(NONE, answer["ErrorCode"])
+            for version in (3, 9, 12):
+                self.assertEqual(expected, self.produce(version, batch)["ErrorCode"])
+
+    def test_CreatePartitions_errors_in_every_version(self):
+        create(self.broker, self.topic, partitions=2)
+        for version in message.versions("CreatePartitions"):
+            asked = [{"Name": self.topic, "Count": 2, "Assignments": None},
+                     {"Name": self.topic + "-missing", "Count": 3, "Assignments": None}]
+            answer = self.call("CreatePartitions", version, TimeoutMs=10_000, Topics=asked)
+            errors = {r["Name"]: r["ErrorCode"] for r in answer["Results"]}
+            self.assertEqual({self.topic: INVALID_PARTITIONS, self.topic + "-missing": UNKNOWN_TOPIC_OR_PARTITION}, errors)
+            asked = [{"Name": self.topic, "Count": 3, "Assignments": None}]
+            answer = self.call("CreatePartitions", version, TimeoutMs=10_000, ValidateOnly=True, Topics=asked)
+            self.assertEqual(NONE, answer["Results"][0]["ErrorCode"])
+        topic, = self.call("Metadata", 12, Topics=[{"Name": self.topic}])["Topics"]
+        self.assertEqual(2, len(topic["Partitions"]))
+
+    def test_DescribeConfigs_is_never_empty_in_any_version(self):
+        create(self.broker, self.topic)
+        node, = self.call("Metadata", 12, Topics=[])["Brokers"]
+        for version in message.versions("DescribeConfigs"):
+            asked = [{"ResourceType": 2, "ResourceName": self.topic, "ConfigurationKeys": None},
+                     {"ResourceType": 4, "ResourceName": str(node["NodeId"]), "ConfigurationKeys": None}]
+            for result in self.call("DescribeConfigs", version, Resources=asked)["Results"]:
+                self.assertEqual(NONE, result["ErrorCode"])
+                self.assertGreater(len(result["Configs"]), 25)
 
 
 class NamesTest(CatalogueTestCase):
@@ -360,6 +401,15 @@ class StrangersTest(CatalogueTestCase):
             except ConnectionResetError:
                 pass
         return hint in self.broker.log_path.read_text(errors="replace")
+
+
+class PageTest(harness.unittest.TestCase):
+    def test_each_test_that_the_page_names_exists(self):
+        page = (harness.ROOT / "docs/catalogue.md").read_text(encoding="utf-8")
+        named = re.findall(r"`([\w/]+\.(?:c|py)): (\w+)`", page)
+        self.assertGreater(len(named), 60)
+        for path, name in named:
+            self.assertRegex((harness.ROOT / path).read_text(encoding="utf-8"), rf"\b{name}\b", path)
 
 
 if __name__ == "__main__":
