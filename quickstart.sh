@@ -54,6 +54,7 @@ finish() {
 trap finish EXIT
 trap 'echo; exit 130' INT
 trap 'exit 143' TERM
+trap 'exit 129' HUP
 
 can_connect() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
@@ -108,8 +109,9 @@ is_ready() {
 }
 
 start_server() {
-    # Without job control bash lets its children ignore Ctrl+C: the script alone decides when the server ends.
-    build/sluice serve --data-dir "$data" --kafka-addr "127.0.0.1:$port" --http-addr "127.0.0.1:$http_port" \
+    # In a session of its own: Ctrl+C goes to the script alone, which ends the server with one SIGTERM. A second signal
+    # would cut its clean stop short.
+    setsid build/sluice serve --data-dir "$data" --kafka-addr "127.0.0.1:$port" --http-addr "127.0.0.1:$http_port" \
         >"$server_log" 2>&1 </dev/null &
     server=$!
     local tries=0
@@ -153,16 +155,15 @@ try_records() {
 }
 
 what_next() {
-    cat <<END
-
-Try next, in another terminal:
-  kcat -b 127.0.0.1:$port -C -t $topic                       follow the topic
-  echo 'key:value' | kcat -b 127.0.0.1:$port -P -t $topic -K:    add a record
-  build/sluicectl --help                                  topics, groups, produce, consume, status, doctor
-  build/sluicectl topic list --bootstrap 127.0.0.1:$port
-  http://127.0.0.1:$http_port/metrics                          counters for Prometheus
-Any Kafka client works: bootstrap.servers=127.0.0.1:$port
-END
+    local broker=127.0.0.1:$port
+    printf '\nTry next, in another terminal:\n'
+    printf '  %-62s %s\n' \
+        "kcat -b $broker -C -t $topic" "follow the topic" \
+        "echo 'key:value' | kcat -b $broker -P -t $topic -K:" "add a record" \
+        "build/sluicectl topic list --bootstrap $broker" "what is there" \
+        "build/sluicectl --help" "topics, groups, produce, consume, status, doctor" \
+        "http://127.0.0.1:$http_port/metrics" "counters for Prometheus"
+    printf 'Any Kafka client works: bootstrap.servers=%s\n' "$broker"
 }
 
 require_free_ports
