@@ -5,7 +5,8 @@
 #include <stdio.h>
 
 struct totals {
-    json_int_t topics, partitions, offline, bytes, free_bytes, groups, groups_with_members;
+    json_int_t topics, partitions, offline, bytes, groups, groups_with_members;
+    json_int_t free_bytes; /* -1: no broker says */
     bool has_sizes;
 };
 
@@ -31,7 +32,8 @@ static int add_sizes(struct ctl *c, int32_t node, struct totals *ret)
     for (uint32_t d = 0; !failed && d < answer.n_results; d++) {
         const struct kafka_describe_log_dirs_response_result *dir = &answer.results[d];
         ret->has_sizes = true;
-        ret->free_bytes += SL_MAX(dir->usable_bytes, 0);
+        if (dir->usable_bytes >= 0)
+            ret->free_bytes = SL_MAX(ret->free_bytes, 0) + dir->usable_bytes;
         for (uint32_t t = 0; t < dir->n_topics; t++)
             for (uint32_t p = 0; p < dir->topics[t].n_partitions; p++)
                 ret->bytes += dir->topics[t].partitions[p].partition_size;
@@ -72,7 +74,7 @@ static void print(const struct ctl *c, const json_t *brokers, const struct total
                                                 {0}};
     char size[32], left[32];
     out_size(t->bytes, size);
-    out_size(t->free_bytes, left);
+    out_size(SL_MAX(t->free_bytes, 0), left);
     printf("Cluster %s\n\n", client_cluster_id(c->client));
     out_table(brokers, columns, "no brokers");
     printf("\nTopics      %lld with %lld partitions, %lld of them without a leader\n",
@@ -80,13 +82,13 @@ static void print(const struct ctl *c, const json_t *brokers, const struct total
     printf("Groups      %lld, %lld of them with members\n", (long long)t->groups,
            (long long)t->groups_with_members);
     if (t->has_sizes)
-        printf("Log         %s%s%s%s\n", size, t->free_bytes ? ", " : "", t->free_bytes ? left : "",
-               t->free_bytes ? " free on the disk" : "");
+        printf("Log         %s%s%s%s\n", size, t->free_bytes >= 0 ? ", " : "",
+               t->free_bytes >= 0 ? left : "", t->free_bytes >= 0 ? " free on the disk" : "");
 }
 
 int ctl_status(struct ctl *c)
 {
-    struct totals t = {0};
+    struct totals t = {.free_bytes = -1};
     int failed = ctl_connect(c);
     if (!failed)
         failed = count_topics(c, &t);
@@ -99,11 +101,11 @@ int ctl_status(struct ctl *c)
     if (failed)
         return failed;
     json_t *brokers = brokers_of(c->client);
-    json_t *all = json_pack("{s:s, s:O, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "cluster",
-                            client_cluster_id(c->client), "brokers", brokers, "topics", t.topics,
-                            "partitions", t.partitions, "offline_partitions", t.offline, "groups",
-                            t.groups, "groups_with_members", t.groups_with_members, "log_bytes",
-                            t.bytes, "free_bytes", t.free_bytes);
+    json_t *all = json_pack(
+        "{s:s, s:O, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "cluster", client_cluster_id(c->client),
+        "brokers", brokers, "topics", t.topics, "partitions", t.partitions, "offline_partitions",
+        t.offline, "groups", t.groups, "groups_with_members", t.groups_with_members, "log_bytes",
+        t.bytes, "free_bytes", t.free_bytes < 0 ? json_null() : json_integer(t.free_bytes));
     if (!out_json(c, all))
         print(c, brokers, &t);
     json_decref(all);
