@@ -70,8 +70,9 @@ static void notice_unknown_variables(struct options *o, char *const *env)
         if (foreign || option_find(&config_table, OPTION_ENV, name, NULL) >= 0)
             continue;
         const char *nearest = option_nearest(&config_table, OPTION_ENV, name, near, sizeof near);
-        options_add_notice(o, "environment variable %s is no setting of this server%s%s", name,
-                           nearest ? "; did you mean " : "", nearest ? nearest : "");
+        options_add_notice(o, "environment variable %s is no setting of this server%s%s%s", name,
+                           nearest ? "; did you mean " : "", nearest ? nearest : "",
+                           nearest ? "?" : "");
     }
 }
 
@@ -189,6 +190,7 @@ void config_print_help(struct buf *out)
                      "  sluice serve [OPTION...]\n\n"
                      "Each option is also an environment variable (--data-dir: SLUICE_DATA_DIR) "
                      "and a key of\nthe YAML file (data_dir). docs/configuration.md has all "
-                     "names.\n");
+                     "names.\nAn option without a value is a yes or no: --auto-create-topics=false "
+                     "says no.\n");
     options_print_help(&config_table, out);
 }

@@ -98,7 +98,7 @@ static void a_mistyped_variable_is_noticed(void **state)
     assert_int_equal(SL_OK, load(&o, NULL, env, 0, NULL));
     assert_int_equal(1, options_notice_count(o));
     assert_string_equal("environment variable SLUICE_KAFKA_ADR is no setting of this server; did "
-                        "you mean SLUICE_KAFKA_ADDR",
+                        "you mean SLUICE_KAFKA_ADDR?",
                         options_notice(o, 0));
     options_free(o);
 }
@@ -157,7 +157,7 @@ static void yaml_sets_options_under_any_of_their_keys(void **state)
 static void O03_yaml_errors_name_the_line(void **state)
 {
     expect_yaml("host: a\nkafka_adr: x\n", "line 2",
-                "unknown setting kafka_adr; did you mean kafka_addr");
+                "unknown setting kafka_adr; did you mean kafka_addr?");
     expect_yaml("host: a\n\nhost: b\n", "line 3", "host is set on line 1 already");
     expect_yaml("log.retention.ms: 1\nlog_retention_ms: 1\n", "line 2",
                 "log_retention_ms is set on line 1 already");

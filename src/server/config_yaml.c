@@ -77,8 +77,8 @@ static sl_err find_key(struct yaml_reader *y, const yaml_event_t *event, size_t 
         return SL_OK;
     }
     const char *nearest = option_nearest(&config_table, OPTION_FILE, key, near, sizeof near);
-    (void)snprintf(what, sizeof what, "unknown setting %.64s%s%s", key,
-                   nearest ? "; did you mean " : "", nearest ? nearest : "");
+    (void)snprintf(what, sizeof what, "unknown setting %.64s%s%s%s", key,
+                   nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
     return refuse(y, event->start_mark.line, what);
 }
 

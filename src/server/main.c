@@ -38,8 +38,8 @@ static void print_overview(struct buf *out)
                           "  sluice --version           print the version\n"
                           "  sluice --help              print this\n\n"
                           "  sluice serve --data-dir ./data\n\n"
-                          "starts one on 127.0.0.1:9092. sluicectl creates topics, produces and "
-                          "consumes.\n");
+                          "starts one on 127.0.0.1:9092, and so does sluice alone. sluicectl "
+                          "creates topics, produces and consumes.\n");
 }
 
 /* What the log is not set up for yet: one line, so that it reads well in a terminal and in a

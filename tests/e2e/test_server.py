@@ -72,7 +72,7 @@ class SettingsTest(unittest.TestCase):
 
     def test_an_unknown_name_is_refused_with_the_one_that_was_meant(self):
         self.refused("--kafka-address: unknown option; did you mean --kafka-addr?", "--kafka-address", "x")
-        self.refused(f"{self.file}, line 1: unknown setting kafka_adr; did you mean kafka_addr",
+        self.refused(f"{self.file}, line 1: unknown setting kafka_adr; did you mean kafka_addr?",
                      yaml="kafka_adr: 127.0.0.1:0\n")
 
     def test_O03_a_yaml_file_that_is_more_than_a_list_is_refused_with_its_line(self):
