@@ -174,8 +174,8 @@ create_topic
 try_records
 [ "$once" = no ] || exit 0
 what_next
-printf '\n%sserving%s, log in %s; Ctrl+C ends it, the records stay in %s\n' "$green" "$off" "$server_log" "$data"
 trap 'echo; echo stopping; exit 0' INT TERM
+printf '\n%sserving%s, log in %s; Ctrl+C ends it, the records stay in %s\n' "$green" "$off" "$server_log" "$data"
 wait "$server"
 status=$?
 server=
