@@ -213,6 +213,11 @@ static sl_err open_journal(struct recovery *r)
     SL_TRY(journal__open(e->env.vfs, e->data_dir, e->cfg.journal_file_bytes,
                          e->cfg.journal_files_max, e->env.rng, &e->journal));
     SL_TRY(snapshot__load_lsn(e, &meta_lsn));
+    /* Its row is durable before CURRENT names any LSN: this is not the meta.db of this log. */
+    if (meta_lsn == 0 && e->current.lsn > 0)
+        return sl_fault_set(r->fault, SL_ECORRUPT,
+                            "meta.db is empty or new, the log beside it is not: restore meta.db "
+                            "from a backup; nothing was changed");
     bool stale = meta_lsn < e->current.lsn;
     if (stale)
         LOG_ERROR("metastore.stale", "meta.db is older than the log: every segment is scanned; "
