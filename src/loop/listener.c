@@ -203,8 +203,10 @@ sl_err tcp_listen(struct loop *l, const struct tcp_listen_opts *opts, struct sl_
     bool any_host;
     if (addr_parse(opts->addr, &a, &any_host) != SL_OK) {
         (void)explain(fault, opts->addr, 0);
-        return sl_fault_set(fault, SL_EINVAL,
-                            "not an address: HOST:PORT, [IPV6]:PORT or :PORT is expected");
+        return sl_fault_set(
+            fault, SL_EINVAL,
+            "not an address, or a name that is not known here: HOST:PORT, [IPV6]:PORT "
+            "or :PORT is expected");
     }
     int fd =
         open_any(opts->addr, &a, any_host, opts->backlog > 0 ? opts->backlog : BACKLOG_DEFAULT);
