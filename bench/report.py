@@ -79,7 +79,7 @@ def svg(result, titles):
     return "\n".join(out) + "\n"
 
 
-def write(docs, text, result, titles):
+def write(docs, text, result, titles, command):
     """docs/performance.md between its marks, and docs/performance.svg."""
     docs.mkdir(exist_ok=True)
     page = docs / "performance.md"
@@ -88,7 +88,7 @@ def write(docs, text, result, titles):
     head, rest = old.split(begin, 1)
     tail = rest.split(end, 1)[1]
     date = datetime.date.today().isoformat()
-    page.write_text(f"{head}{begin}\nMeasured {date} by `make bench-peers`.\n\n{text}\n\n"
+    page.write_text(f"{head}{begin}\nMeasured {date} by `{command}`.\n\n{text}\n\n"
                     f"![ratios](performance.svg)\n{end}{tail}")
     (docs / "performance.svg").write_text(svg(result, titles))
     print(f"wrote {page} and performance.svg")

@@ -155,7 +155,7 @@ def main():
     text = report.markdown(machine, result, titles, {s.name: s.ready_s for s in servers})
     print(text)
     if o.peers and not o.no_write:
-        report.write(ROOT / "docs", text, result, titles)
+        report.write(ROOT / "docs", text, result, titles, " ".join(["bench/run.py", *sys.argv[1:]]))
 
 
 if __name__ == "__main__":
