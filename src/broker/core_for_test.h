@@ -25,6 +25,7 @@ enum { FAKE_BATCHES_MAX = 4096, TEST_PARTITIONS = 8 };
 struct log_part {
     struct slice batches[FAKE_BATCHES_MAX];
     int n, n_visible; /* appended, and below the high watermark */
+    int n_abandoned;  /* of those, the ones that nobody waits for any more */
     int64_t log_start, log_end, high_watermark, bytes;
     int32_t leader_epoch;
     struct list watches;
@@ -56,6 +57,13 @@ static inline void fake_append(struct log_engine *e, struct log_append *a)
     a->err = f->append_err;
     a->log_append_ms = a->append_time ? 4711 : -1;
     list_push_back(&f->appends, &a->node);
+}
+
+static inline void fake_abandon(struct log_engine *e, struct log_append *a)
+{
+    struct log_part *p = a->part;
+    list_remove(&a->node);
+    p->n_abandoned++;
 }
 
 /* Everything queued becomes visible and is acknowledged. */
@@ -168,6 +176,7 @@ static inline sl_err fake_epoch_end(struct log_part *p, int32_t epoch, int32_t *
 }
 
 static const struct log_engine_ops fake_ops = {.append = fake_append,
+                                               .abandon = fake_abandon,
                                                .read = fake_read,
                                                .lookup = fake_lookup,
                                                .watch = fake_watch,

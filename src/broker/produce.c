@@ -14,6 +14,8 @@ enum {
     CHECK_SLICE_NS = 50 * 1000000,
     QUEUES_MAX = 1 << 20,
     OUTPUT_BYTES_MAX = 64 << 20,
+    /* One broker of Kafka waits for no sync, so a client may ask for 0 ms there and be served. */
+    TIMEOUT_MIN_MS = 100,
 };
 
 /* Batches of one partition that wait for a check, or behind one. */
@@ -80,9 +82,18 @@ static void end_request(struct broker_produce *p)
     struct broker *b = p->call.broker;
     struct produce_state *s = b->produce;
     s->requests--;
+    timer_stop(&p->deadline);
     broker_finish(&p->call); /* p may be gone */
     if (b->closing && s->requests == 0)
         broker__idle_check(b);
+}
+
+/* The time that a client gives is for the log, as in Kafka: it runs once nothing else is left. */
+static void watch_time(struct broker_produce *p)
+{
+    SL_ASSERT(p->n_in_log <= p->left);
+    if (p->left == p->n_in_log && p->acks != 0 && !timer_running(&p->deadline))
+        timer_start(&p->deadline, SL_MAX(p->timeout_ms, TIMEOUT_MIN_MS));
 }
 
 static void finish_part(struct broker_produce_part *part, sl_err err)
@@ -90,6 +101,8 @@ static void finish_part(struct broker_produce_part *part, sl_err err)
     struct broker_produce *p = part->request;
     struct produce_state *s = p->call.broker->produce;
     part->err = err;
+    p->n_in_log -= part->in_log;
+    part->in_log = false;
     if (err == SL_OK) {
         s->counters.batches++;
         s->counters.records += (uint64_t)part->batch.info.record_count;
@@ -100,6 +113,8 @@ static void finish_part(struct broker_produce_part *part, sl_err err)
     SL_ASSERT(p->left > 0);
     if (--p->left == 0)
         end_request(p);
+    else
+        watch_time(p);
 }
 
 static void refuse_part(struct broker_produce_part *part, sl_err err, const char *why)
@@ -149,7 +164,28 @@ static void append_part(struct broker_produce_part *part)
     part->append.durability = durability_of(part);
     part->append.append_time = part->rules.append_time;
     part->append.done = append_done;
+    part->in_log = true;
+    part->request->n_in_log++;
     log_append(broker_of(part)->env.log, &part->append);
+    watch_time(part->request);
+}
+
+/* The log stalls. What it has stays there: only nobody waits for it here. */
+static void on_deadline(struct timer *t)
+{
+    struct broker_produce *p = SL_CONTAINER_OF(t, struct broker_produce, deadline);
+    struct produce_state *s = p->call.broker->produce;
+    SL_ASSERT(p->n_in_log == p->left);
+    for (uint32_t i = 0, left = p->left; left > 0; i++) { /* p may be gone after the last one */
+        struct broker_produce_part *part = &p->parts[i];
+        if (!part->in_log)
+            continue;
+        left--;
+        s->counters.timed_out_batches++;
+        log_abandon(p->call.broker->env.log, &part->append);
+        slice_unref(&part->batch.bytes);
+        finish_part(part, SL_ETIMEDOUT);
+    }
 }
 
 /* The check is over, and so are those of all earlier batches of this source here. */
@@ -395,7 +431,7 @@ static void reset_part(struct broker_produce *p, struct broker_produce_part *par
     part->base_offset = part->log_append_ms = part->log_start = -1;
     part->owner = NULL;
     part->queue = NULL;
-    part->checked = false;
+    part->checked = part->in_log = false;
     part->node = part->check_node = (struct list){0};
 }
 
@@ -431,9 +467,13 @@ static void run_produce(struct broker_call *c)
     struct produce_state *s = c->broker->produce;
     s->requests++;
     p->left = p->n_parts + 1; /* one for this function: the request may not end under its feet */
+    p->n_in_log = 0;
+    timer_init(&p->deadline, c->broker->env.loop, on_deadline);
     start_parts(s, p);
     if (--p->left == 0)
         end_request(p);
+    else
+        watch_time(p);
 }
 
 void broker_produce_init(struct broker_produce *p)

@@ -27,6 +27,7 @@ static struct produced *produce(struct core *c, uint64_t source, int16_t acks, i
     p->p.parts = p->parts;
     p->p.n_parts = 1;
     p->p.acks = acks;
+    p->p.timeout_ms = 30000;
     p->p.source = source;
     p->p.call.done = produce_done;
     broker_produce_init(&p->p);
@@ -57,6 +58,28 @@ static int64_t base_offset_at(const struct core *c, int32_t index, int i)
     assert_true(i < c->partitions[index].log->n);
     assert_int_equal(SL_OK, batch_peek(c->partitions[index].log->batches[i], &info));
     return info.base_offset;
+}
+
+/* One good batch, one bad and one slow to check, each to a partition of its own. */
+static struct produced *produce_three(struct core *c, struct slice slow, int32_t timeout_ms)
+{
+    struct produced *p = sl_new(struct produced);
+    const struct slice records[] = {test_batch(CODEC_NONE, 2, 10), test_batch(CODEC_NONE, 2, 10),
+                                    slow};
+    for (int i = 0; i < 3; i++) {
+        p->parts[i].topic = slice_str("t");
+        p->parts[i].index = i;
+        p->parts[i].records = records[i];
+    }
+    test_batch_bytes(records[1])[BATCH_HEADER_BYTES + 7] ^= 1;
+    p->p.parts = p->parts;
+    p->p.n_parts = 3;
+    p->p.acks = -1;
+    p->p.timeout_ms = timeout_ms;
+    p->p.call.done = produce_done;
+    broker_produce_init(&p->p);
+    core_submit(c, &p->p.call);
+    return p;
 }
 
 /* ---- what is answered ---------------------------------------------------------------------------
@@ -157,19 +180,7 @@ static void B36_an_unknown_outcome_stays_unknown(struct core *c)
 
 static void K05_a_broken_batch_says_which_rule_and_spares_its_neighbours(struct core *c)
 {
-    struct produced *p = sl_new(struct produced);
-    for (int i = 0; i < 3; i++) {
-        p->parts[i].topic = slice_str("t");
-        p->parts[i].index = i;
-        p->parts[i].records = test_batch(CODEC_NONE, 2, 10);
-    }
-    test_batch_bytes(p->parts[1].records)[BATCH_HEADER_BYTES + 7] ^= 1;
-    p->p.parts = p->parts;
-    p->p.n_parts = 3;
-    p->p.acks = -1;
-    p->p.call.done = produce_done;
-    broker_produce_init(&p->p);
-    core_submit(c, &p->p.call);
+    struct produced *p = produce_three(c, test_batch(CODEC_NONE, 2, 10), 30000);
     fake_commit(&c->log);
     assert_true(p->finished);
     assert_int_equal(SL_OK, p->parts[0].err);
@@ -287,6 +298,64 @@ static void a_topic_deleted_during_a_check_is_told(struct core *c)
     drop(slow);
 }
 
+/* ---- a log that stalls ------------------------------------------------------------------------
+ */
+
+static void F08_a_stalled_log_is_told_at_the_timeout_and_the_append_goes_on(struct core *c)
+{
+    struct broker_produce_counters counters;
+    struct slice records = test_batch(CODEC_NONE, 3, 10);
+    struct produced *p = produce(c, 1, -1, 0, records);
+    core_run(c, 29900);
+    assert_false(p->finished);
+    core_run(c, 200);
+    assert_true(p->finished);
+    assert_int_equal(SL_ETIMEDOUT, p->parts[0].err);
+    assert_int_equal(-1, p->parts[0].base_offset);
+    drop(p); /* the request is gone while the log is not finished with it */
+    fake_commit(&c->log);
+    assert_int_equal(1, c->partitions[0].log->n_abandoned);
+    assert_int_equal(3, c->partitions[0].log->log_end);
+    broker_produce_counters(&c->broker, &counters);
+    assert_int_equal(1, counters.timed_out_batches);
+    assert_int_equal(0, counters.batches);
+    assert_true(produce__idle(&c->broker));
+}
+
+static void F08_only_what_the_log_has_times_out_and_not_before_all_is_checked(struct core *c)
+{
+    struct produced *p = produce_three(c, slow_batch(1000), 200);
+    core_run(c, 20000);
+    assert_true(p->finished);
+    assert_int_equal(SL_ETIMEDOUT, p->parts[0].err);
+    assert_int_equal(SL_ECORRUPT, p->parts[1].err);
+    assert_int_equal(SL_ETIMEDOUT, p->parts[2].err);
+    drop(p);
+    fake_commit(&c->log);
+    assert_int_equal(2, c->partitions[0].log->log_end);
+    assert_int_equal(0, c->partitions[1].log->log_end);
+    assert_true(c->partitions[2].log->log_end >= 1000);
+}
+
+static void a_timeout_of_zero_leaves_time_for_a_sync(struct core *c)
+{
+    struct produced *p = produce_three(c, test_batch(CODEC_NONE, 2, 10), 0);
+    core_run(c, 50);
+    assert_false(p->finished);
+    fake_commit(&c->log);
+    assert_int_equal(SL_OK, p->parts[0].err);
+    core_run(c, 500); /* and the timer does not fire for a request that is gone */
+    drop(p);
+}
+
+static void who_waits_for_no_answer_does_not_time_out(struct core *c)
+{
+    struct produced *p = produce(c, 1, 0, 0, test_batch(CODEC_NONE, 1, 10));
+    core_run(c, 60000);
+    assert_false(p->finished);
+    assert_int_equal(SL_OK, outcome(c, p));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +372,10 @@ int main(void)
         CORE_TEST(many_slow_checks_run_four_at_a_time_and_all_end),
         CORE_TEST(K06_a_small_batch_that_decompresses_for_long_leaves_the_loop),
         CORE_TEST(a_topic_deleted_during_a_check_is_told),
+        CORE_TEST(F08_a_stalled_log_is_told_at_the_timeout_and_the_append_goes_on),
+        CORE_TEST(F08_only_what_the_log_has_times_out_and_not_before_all_is_checked),
+        CORE_TEST(a_timeout_of_zero_leaves_time_for_a_sync),
+        CORE_TEST(who_waits_for_no_answer_does_not_time_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,6 +135,7 @@ void kafka_handle_produce(struct kafka_request *r)
     job->call.n_parts = n;
     job->call.source = (uint64_t)(uintptr_t)r->conn;
     job->call.acks = in->acks;
+    job->call.timeout_ms = in->timeout_ms;
     job->call.by_id = r->api_version >= FIRST_VERSION_WITH_IDS;
     job->call.old_codecs_only = r->api_version < FIRST_VERSION_WITH_ZSTD;
     fill_parts(in, job->call.parts);

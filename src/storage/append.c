@@ -18,6 +18,7 @@ static struct pending *pending_new(struct local_engine *e, struct log_append *a)
         p = sl_new(struct pending);
     }
     p->append = a;
+    a->engine_data = p;
     p->part = part__ref(a->part);
     p->durability = a->durability;
     p->append_time = a->append_time;
@@ -203,13 +204,23 @@ void append__submit(struct local_engine *e, struct log_append *a)
     }
 }
 
+void append__abandon(struct local_engine *e, struct log_append *a)
+{
+    struct pending *p = a->engine_data;
+    SL_ASSERT(loop_is_current(e->env.loop));
+    SL_ASSERT(p && p->append == a); /* not answered yet */
+    p->append = NULL;
+    a->engine_data = NULL;
+}
+
 /* ---- completion -------------------------------------------------------------------------- */
 
 static void answer(struct pending *p, sl_err err)
 {
     struct log_append *a = SL_TAKE(p->append);
     if (!a)
-        return;
+        return; /* answered before, or abandoned */
+    a->engine_data = NULL;
     a->err = err;
     a->duplicate = p->duplicate && err == SL_OK;
     a->base_offset = err == SL_OK ? p->base_offset : -1;

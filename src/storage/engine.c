@@ -140,6 +140,14 @@ static void counters(struct log_engine *base, struct log_engine_counters *ret)
     ret->queued_bytes = e->queued_bytes;
 }
 
+static void space(struct log_engine *base, struct log_space *ret)
+{
+    struct vfs_space on_disk = {-1, -1};
+    struct local_engine *e = engine__of(base);
+    (void)vfs_space(e->env.vfs, e->data_dir, &on_disk); /* unknown stays -1 */
+    *ret = (struct log_space){on_disk.total_bytes, on_disk.free_bytes};
+}
+
 /* ---- open -------------------------------------------------------------------------------- */
 
 static void append(struct log_engine *base, struct log_append *a)
@@ -147,10 +155,16 @@ static void append(struct log_engine *base, struct log_append *a)
     append__submit(engine__of(base), a);
 }
 
+static void abandon(struct log_engine *base, struct log_append *a)
+{
+    append__abandon(engine__of(base), a);
+}
+
 static void close_engine(struct log_engine *base, struct log_done *d);
 
 static const struct log_engine_ops local_ops = {
     .append = append,
+    .abandon = abandon,
     .read = read__start,
     .lookup = lookup__start,
     .watch = watch,
@@ -163,6 +177,7 @@ static const struct log_engine_ops local_ops = {
     .epoch_end = part__epoch_end,
     .producers = list_producers,
     .counters = counters,
+    .space = space,
     .close = close_engine,
 };
 

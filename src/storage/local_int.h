@@ -227,6 +227,7 @@ uint32_t segment__seed(const struct segment *s);
 /* ---- append.c: core loop ------------------------------------------------------------------- */
 
 void append__submit(struct local_engine *e, struct log_append *a);
+void append__abandon(struct local_engine *e, struct log_append *a);
 void append__handover(struct task *t);
 void append__written(struct task *t); /* tasks of a group */
 void append__done(struct task *t);

@@ -166,6 +166,11 @@ struct log_engine_counters {
     uint64_t queued_bytes;
 };
 
+/* The file system of the data; -1: not known. */
+struct log_space {
+    int64_t total_bytes, usable_bytes;
+};
+
 /* What becomes of a topic.meta; names and config are opaque text here, kept so that meta.db can be
  * rebuilt (B04). */
 struct log_topic_spec {
@@ -178,6 +183,7 @@ struct log_topic_spec {
 
 struct log_engine_ops {
     void (*append)(struct log_engine *e, struct log_append *a);
+    void (*abandon)(struct log_engine *e, struct log_append *a);
     sl_err (*read)(struct log_engine *e, struct log_read *r);
     sl_err (*lookup)(struct log_engine *e, struct log_lookup *l);
     void (*watch)(struct log_engine *e, struct log_part *p, struct log_watch *w);
@@ -193,6 +199,7 @@ struct log_engine_ops {
     sl_err (*epoch_end)(struct log_part *p, int32_t epoch, int32_t *ret_epoch, int64_t *ret_end);
     size_t (*producers)(struct log_part *p, struct log_producer *ret, size_t max);
     void (*counters)(struct log_engine *e, struct log_engine_counters *ret);
+    void (*space)(struct log_engine *e, struct log_space *ret);
     void (*close)(struct log_engine *e, struct log_done *d);
 };
 
@@ -209,6 +216,12 @@ sl_err log_local_open(const struct log_cfg *cfg, const struct log_env *env, stru
 static inline void log_append(struct log_engine *e, struct log_append *a)
 {
     e->ops->append(e, a);
+}
+/* Nobody waits for this append any more: done is not called, `a` is the caller's again. The append
+ * itself goes on, and a repeat of an idempotent batch finds it. Only while done is outstanding. */
+static inline void log_abandon(struct log_engine *e, struct log_append *a)
+{
+    e->ops->abandon(e, a);
 }
 /* SL_OK or an error: finished, the results are in r; SL_PENDING: done will be called. */
 static inline sl_err log_read(struct log_engine *e, struct log_read *r)
@@ -277,6 +290,10 @@ static inline size_t log_producers(struct log_engine *e, struct log_part *p,
 static inline void log_counters(struct log_engine *e, struct log_engine_counters *ret)
 {
     e->ops->counters(e, ret);
+}
+static inline void log_space(struct log_engine *e, struct log_space *ret)
+{
+    e->ops->space(e, ret);
 }
 /* Finishes what is queued, checkpoints, marks a clean shutdown, frees the engine, then done. */
 static inline void log_engine_close(struct log_engine *e, struct log_done *d)

@@ -403,6 +403,58 @@ static void F09_log_append_time_does_not_go_back_over_a_crash(void **state)
     play(clock_back_over_crash);
 }
 
+/* ---- a disk that stalls --------------------------------------------------------------------- */
+
+static void run_abandon(struct call *c)
+{
+    log_abandon(c->w->engine, &c->append);
+    call_finish(c);
+}
+
+static struct slice idempotent_batch(int32_t sequence)
+{
+    struct slice batch = test_batch(CODEC_NONE, 3, 10);
+    uint8_t *bytes = test_batch_bytes(batch);
+    put_be64(bytes + BATCH_PRODUCER_ID, 5);
+    put_be16(bytes + BATCH_PRODUCER_EPOCH, 0);
+    put_be32(bytes + BATCH_BASE_SEQUENCE, (uint32_t)sequence);
+    test_batch_seal(bytes, batch.len);
+    return batch;
+}
+
+static void abandon_stalled(struct simfs *fs)
+{
+    struct world *w = new_data(fs);
+    struct log_part *p = open_part(w, 1, test_topic_cfg);
+    struct call first = {0}, abandoned = {0}, repeat = {0};
+    append_records(w, p, 7, 10);
+    simfs_set_sync_time(fs, INT64_C(10000000000));
+    append_start(w, &first, p, idempotent_batch(0), LOG_DURABLE);
+    pass_ms(1);
+    assert_false(first.finished);
+    call(w, &first, run_abandon);
+    slice_unref(&first.batch.bytes);
+    memset(&first, 0xee, sizeof first); /* the engine does not look at it again */
+    append_start(w, &repeat, p, idempotent_batch(0), LOG_DURABLE);
+    pass_ms(1);
+    assert_false(repeat.finished);
+    assert_int_equal(7, state_of(w, p).high_watermark);
+    assert_int_equal(SL_OK, append_finish(&repeat));
+    assert_true(repeat.append.duplicate);
+    assert_int_equal(7, repeat.append.base_offset);
+    assert_int_equal(10, state_of(w, p).high_watermark);
+    append_start(w, &abandoned, p, idempotent_batch(3), LOG_DURABLE);
+    pass_ms(1);
+    call(w, &abandoned, run_abandon); /* and nobody asks again before the end */
+    slice_unref(&abandoned.batch.bytes);
+    end_world(w);
+}
+
+static void F08_an_abandoned_append_goes_on_and_its_repeat_gets_its_offset(void **state)
+{
+    play(abandon_stalled);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -418,6 +470,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(F20_a_removed_segment_is_an_error_of_the_disk_to_its_readers),
         cmocka_unit_test(F20_a_removed_topic_folder_stops_no_start),
         cmocka_unit_test(B04_a_lost_metastore_refuses_to_start),
+        cmocka_unit_test(F08_an_abandoned_append_goes_on_and_its_repeat_gets_its_offset),
         cmocka_unit_test(F09_log_append_time_does_not_go_back_over_a_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

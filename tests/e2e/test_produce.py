@@ -1,13 +1,16 @@
 #!/usr/bin/python3
 """Produce and fetch where clients alone do not lead: lost answers, fetch sessions, settings that bound a batch."""
+import contextlib
 import struct
+import subprocess
+import time
 
 import harness
 import proxy
 import wire
 from test_confluent import TIMEOUT_S, admin_of, consume, create, produce
 
-UNKNOWN_SESSION, WRONG_EPOCH, TOO_LARGE, INVALID_TIMESTAMP = 70, 71, 10, 32
+TIMED_OUT, UNKNOWN_SESSION, WRONG_EPOCH, TOO_LARGE, INVALID_TIMESTAMP = 7, 70, 71, 10, 32
 FENCED_EPOCH, UNKNOWN_EPOCH, OFFSET_FOR_LEADER_EPOCH = 74, 75, 23
 HASTY = {"retry_backoff_ms": 10, "reconnect_backoff_ms": 10, "reconnect_backoff_max_ms": 50}
 
@@ -42,6 +45,51 @@ class LostAnswersTest(harness.FreshBrokerTestCase):
         produce(self.broker, self.topic, values, enable_idempotence=True, linger_ms=0, batch_num_messages=15,
                 compression_codec="gzip", **HASTY)
         self.assertEqual(values, [m.value() for m in consume(self.broker, self.topic)])
+
+
+class StalledDiskTest(harness.FreshBrokerTestCase):
+    """F08: each sync takes seconds, made so by a strace that comes and goes."""
+
+    STALL_S = 4
+
+    @contextlib.contextmanager
+    def stalled_syncs(self):
+        said = self.broker.home / "strace.err"
+        with open(said, "wb") as err:
+            tracer = subprocess.Popen(
+                ["strace", "-f", "-p", str(self.broker.pid), "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e",
+                 f"inject=fdatasync,fsync:delay_enter={self.STALL_S * 1000000}"], stderr=err)
+        try:
+            harness.wait_until(lambda: b"attached" in said.read_bytes(), 10, "strace to attach: " + said.read_text())
+            yield
+        finally:
+            tracer.terminate()
+            tracer.wait(self.STALL_S + 10)
+
+    def metric(self, name):
+        return next(float(line.split()[1]) for line in self.broker.get("/metrics")[1].splitlines()
+                    if line.startswith(name + " "))
+
+    def test_F08_a_stalled_sync_is_told_at_timeout_ms_and_a_retry_gets_the_first_offset(self):
+        self.broker.start()
+        create(self.broker, self.topic, partitions=2)
+        with wire.Connection(self.broker) as c:
+            plain, once = wire.batch([b"plain"]), wire.batch([b"once", b"more"], producer=(7, 0, 0))
+            self.assertEqual((0, 0), c.produce(self.topic, plain)[:2])
+            with self.stalled_syncs():
+                begin = time.monotonic()
+                self.assertEqual((TIMED_OUT, -1), c.produce(self.topic, once, timeout_ms=1000)[:2])
+                took = time.monotonic() - begin
+                self.assertTrue(0.9 < took < self.STALL_S - 1, f"told after {took} s")
+                self.assertGreater(self.metric("sluice_kafka_request_memory_bytes"), 0, "the log has the bytes")
+                self.assertEqual((TIMED_OUT, -1), c.produce(self.topic, plain, timeout_ms=200, partition=1)[:2])
+                self.assertEqual(2, self.metric("sluice_timed_out_batches_total"))
+                self.assertEqual((0, 1), c.produce(self.topic, once, timeout_ms=60000)[:2])
+            self.assertEqual((0, 3), c.produce(self.topic, plain)[:2])
+            self.assertEqual((0, 1), c.produce(self.topic, plain, partition=1)[:2], "what was timed out is stored")
+        harness.wait_until(lambda: self.metric("sluice_kafka_request_memory_bytes") == 0, 10, "memory to come back")
+        self.assertEqual([b"plain", b"once", b"more", b"plain"],
+                         [m.value() for m in consume(self.broker, self.topic)])
 
 
 class Session:

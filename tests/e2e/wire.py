@@ -141,9 +141,9 @@ class Connection:
 
     # Requests.
 
-    def produce(self, topic, payload, acks=-1, version=7, partition=0, transactional_id=None):
+    def produce(self, topic, payload, acks=-1, version=7, partition=0, transactional_id=None, timeout_ms=10_000):
         """(error code, base offset, log append time)."""
-        body = string(transactional_id) + struct.pack(">hi", acks, 10_000)
+        body = string(transactional_id) + struct.pack(">hi", acks, timeout_ms)
         body += array([string(topic) + array([struct.pack(">i", partition) + data(payload)])])
         if acks == 0:
             self.send(PRODUCE, version, body)
