@@ -178,6 +178,7 @@ static void run_describe_sizes(struct broker_call *base)
 {
     struct broker_describe_sizes *c = SL_CONTAINER_OF(base, struct broker_describe_sizes, call);
     c->arena = arena_new(NULL);
+    log_space(base->broker->env.log, &c->space);
     c->err = base->broker->closing
                  ? SL_ECLOSED
                  : authorize(base->broker, base->who, OPERATION_DESCRIBE, RESOURCE_CLUSTER, NULL);

@@ -76,6 +76,7 @@ struct broker_describe_sizes {
     bool all;
     struct broker_sizes_topic *topics; /* in; with `all` out */
     uint32_t n_topics;
+    struct log_space space; /* out */
     sl_err err;
     struct arena *arena; /* internal */
 };

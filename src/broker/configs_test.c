@@ -322,6 +322,8 @@ ADMIN_TEST(sizes_and_producers_of_new_partitions)
     admin_call(w, &all.call);
     assert_int_equal(1, all.n_topics);
     assert_int_equal(2, all.topics[0].n_partitions);
+    assert_true(all.space.total_bytes > 0);
+    assert_in_range(all.space.usable_bytes, 1, all.space.total_bytes);
     broker_describe_sizes_fini(&all);
     struct broker_producers_part parts[] = {{.topic = slice_str("t"), .partition = 1},
                                             {.topic = slice_str("t"), .partition = 2}};

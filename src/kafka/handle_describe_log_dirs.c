@@ -33,6 +33,8 @@ static bool fill_dir(struct kafka_request *r, const struct broker_describe_sizes
     const struct broker_cfg *cfg = broker_config(r->broker);
     *ret = kafka_describe_log_dirs_response_result_default;
     ret->log_dir = slice_str(cfg->data_dir ? cfg->data_dir : "data");
+    ret->total_bytes = call->space.total_bytes;
+    ret->usable_bytes = call->space.usable_bytes;
     ret->topics = kafka_alloc(r, call->n_topics, sizeof *ret->topics);
     if (!ret->topics)
         return false;

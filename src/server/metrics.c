@@ -75,7 +75,7 @@ static bool add_partition(void *arg, const struct broker_partition_status *p)
 
 static void gather(struct metrics_source *m, struct server *s)
 {
-    struct vfs_space space = {0};
+    struct log_space space;
     m->server = s;
     m->uptime_s = (double)(clock_monotonic_ns(&clock_real) - s->started_ns) / 1e9;
     kafka_door_metrics(s->kafka, &m->kafka);
@@ -86,10 +86,9 @@ static void gather(struct metrics_source *m, struct server *s)
     broker_each_partition(s->broker, add_partition, m);
     m->http_connections = http_server_connections(s->http);
     m->http_requests = http_server_requests(s->http);
-    if (vfs_space(vfs_real(), data_dir_path(s->dir), &space) == SL_OK) {
-        m->disk_free_bytes = space.free_bytes;
-        m->disk_size_bytes = space.total_bytes;
-    }
+    log_space(s->log, &space);
+    m->disk_free_bytes = SL_MAX(space.usable_bytes, 0);
+    m->disk_size_bytes = SL_MAX(space.total_bytes, 0);
     gather_process(m);
 }
 

@@ -291,6 +291,19 @@ class TopicsTest(CatalogueTestCase):
                 self.assertGreater(len(result["Configs"]), 25)
 
 
+class DiskTest(CatalogueTestCase):
+    def test_DescribeLogDirs_tells_the_space_of_the_disk_from_version_4(self):
+        disk = os.statvfs(self.broker.data_dir)
+        with message.Caller(self.broker) as c:
+            for version in message.versions("DescribeLogDirs"):
+                found, = c.call_message("DescribeLogDirs", version, Topics=None)["Results"]
+                if version < 4:
+                    self.assertNotIn("TotalBytes", found)
+                    continue
+                self.assertEqual(disk.f_blocks * disk.f_frsize, found["TotalBytes"])
+                self.assertAlmostEqual(disk.f_bavail * disk.f_frsize, found["UsableBytes"], delta=1 << 30)
+
+
 class NamesTest(CatalogueTestCase):
     HOSTILE = ("", ".", "..", "x" * 250, "a/../../b", "nul\0", "a b", "ü", "a\u202eb", "a\\b")
 

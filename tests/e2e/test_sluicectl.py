@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """sluicectl against a running server: each command, its results in both forms, its exit status."""
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -193,6 +194,12 @@ class Sluicectl(harness.BrokerTestCase):
         self.assertEqual(0, after["offline_partitions"])
         self.assertEqual(self.broker.kafka_port, after["brokers"][0]["port"])
         self.assertIn("Cluster ", self.ctl("status"))
+
+    def test_status_shows_the_free_space_of_the_disk(self):
+        disk = os.statvfs(self.broker.data_dir)
+        free = self.json("status")["free_bytes"]
+        self.assertAlmostEqual(disk.f_bavail * disk.f_frsize, free, delta=1 << 30)
+        self.assertRegex(self.ctl("status"), r"Log +.*, [0-9.]+ [KMGT]iB free on the disk")
 
     def test_doctor_checks_the_broker_and_the_disk(self):
         with tempfile.TemporaryDirectory() as folder:
