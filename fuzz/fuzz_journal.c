@@ -65,12 +65,11 @@ static void walk(const uint8_t *file, size_t len, uint64_t seq, uint32_t seed)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     enum { SEQ = 3, SEED = 17, LEN_MAX = 1 << 16 };
-    uint64_t seq;
-    uint32_t seed;
+    struct journal_head head;
     if (size < 1 || size > LEN_MAX)
         return 0;
-    if (journal__parse_header(data + 1, size - 1, &seq, &seed) == SL_OK)
-        SL_ASSERT(seq <= UINT64_MAX / JOURNAL_LSN_STRIDE - 2);
+    if (journal__parse_header(data + 1, size - 1, &head) == SL_OK)
+        SL_ASSERT(head.seq <= UINT64_MAX / JOURNAL_LSN_STRIDE - 2);
     size_t len = size - 1;
     uint8_t *file = malloc(len + 1);
     SL_ASSERT(file);

@@ -220,6 +220,7 @@ static struct local_engine *engine_new(const struct log_cfg *cfg, const struct l
     e->files = file_cache__new(env->vfs, e->cfg.open_files_max);
     e->started_mono_ms = clock_monotonic_ms(env->clock);
     e->handover.run = append__handover;
+    e->healed.task.run = space__healed;
     list_init(&e->turn);
     list_init(&e->ripe);
     list_init(&e->dirty);
@@ -250,8 +251,8 @@ static void engine_free(struct local_engine *e)
 
 static sl_err start_threads(struct local_engine *e)
 {
+    SL_TRY(writer__start(e, &e->writer)); /* before who may ask it for a journal */
     SL_TRY(checkpoint__start(e, &e->checkpoint));
-    SL_TRY(writer__start(e, &e->writer));
     return retention__start(e, &e->retention);
 }
 

@@ -129,13 +129,14 @@ static struct journal_file *take_file(struct journal *j)
 }
 
 /* Gives a file its next life: a new sequence number and UUID. Nothing of the old one validates. */
-static sl_err begin_file(struct journal *j, struct journal_file *f)
+static sl_err begin_file(struct journal *j, struct journal_file *f, uint64_t before_end)
 {
     uint8_t block[JOURNAL_FIRST_POS] = {0};
     f->seq = ++j->seq_max;
+    f->before_end = before_end;
     f->uuid = uuid_random(j->rng);
     f->seed = journal__seed(&f->uuid);
-    journal__write_header(block, f->seq, &f->uuid);
+    journal__write_header(block, f->seq, &f->uuid, before_end);
     /* A second copy in another sector: one bad bit must not orphan 64 MiB of records. */
     memcpy(block + JOURNAL_HEADER_COPY_POS, block, JOURNAL_HEADER_BYTES);
     SL_TRY(vfs_pwrite(f->file, block, sizeof block, 0));
@@ -156,15 +157,33 @@ static sl_err next_file(struct journal *j)
     mutex_lock(j->mutex);
     j->current->state = JFILE_FULL;
     mutex_unlock(j->mutex);
-    return begin_file(j, next);
+    return begin_file(j, next, journal__end_lsn(j));
 }
 
-sl_err journal__start(struct journal *j, uint64_t *ret_lsn)
+/* A file whose sync failed is never written again: it stays taken. */
+static sl_err start_first(struct journal *j, uint64_t before_end)
 {
     if (!free_file(j))
         SL_TRY(add_file(j));
-    SL_TRY(begin_file(j, take_file(j)));
-    SL_TRY(journal__sync(j));
+    struct journal_file *f = take_file(j);
+    sl_err err = begin_file(j, f, before_end);
+    if (err == SL_OK)
+        err = journal__sync(j);
+    if (err == SL_OK)
+        return SL_OK;
+    mutex_lock(j->mutex);
+    j->current = NULL;
+    if (err == SL_ENOSPC)
+        f->state = JFILE_FREE;
+    mutex_unlock(j->mutex);
+    return err;
+}
+
+sl_err journal__start(struct journal *j, uint64_t before_end, uint64_t *ret_lsn)
+{
+    if (!j->current)
+        SL_TRY(start_first(j, before_end));
+    SL_ASSERT(j->pos == JOURNAL_FIRST_POS); /* nothing was appended */
     *ret_lsn = journal__end_lsn(j);
     return SL_OK;
 }

@@ -8,7 +8,7 @@ uint32_t journal__seed(const struct uuid *uuid)
     return crc32c(0, uuid->bytes, sizeof uuid->bytes);
 }
 
-void journal__write_header(uint8_t *p, uint64_t seq, const struct uuid *uuid)
+void journal__write_header(uint8_t *p, uint64_t seq, const struct uuid *uuid, uint64_t before_end)
 {
     memset(p, 0, JOURNAL_HEADER_BYTES);
     put_le32(p + JHDR_MAGIC, JOURNAL_MAGIC);
@@ -16,10 +16,11 @@ void journal__write_header(uint8_t *p, uint64_t seq, const struct uuid *uuid)
     memcpy(p + JHDR_UUID, uuid->bytes, sizeof uuid->bytes);
     put_le64(p + JHDR_SEQ, seq);
     put_le64(p + JHDR_LSN, seq * JOURNAL_LSN_STRIDE + JOURNAL_FIRST_POS);
+    put_le64(p + JHDR_BEFORE_END, before_end);
     put_le32(p + JHDR_CRC, crc32c(0, p, JHDR_CRC));
 }
 
-sl_err journal__parse_header(const uint8_t *data, size_t len, uint64_t *ret_seq, uint32_t *ret_seed)
+sl_err journal__parse_header(const uint8_t *data, size_t len, struct journal_head *ret)
 {
     if (len < JOURNAL_HEADER_BYTES)
         return SL_EEND;
@@ -33,8 +34,8 @@ sl_err journal__parse_header(const uint8_t *data, size_t len, uint64_t *ret_seq,
         return SL_ECORRUPT;
     struct uuid uuid;
     memcpy(uuid.bytes, data + JHDR_UUID, sizeof uuid.bytes);
-    *ret_seq = seq;
-    *ret_seed = journal__seed(&uuid);
+    *ret = (struct journal_head){
+        .seq = seq, .before_end = get_le64(data + JHDR_BEFORE_END), .seed = journal__seed(&uuid)};
     return SL_OK;
 }
 

@@ -12,13 +12,15 @@ enum {
     JOURNAL_FILES_ROOM = 64, /* files_max and those a former setting left */
 };
 
-/* File header: magic u32, version u32, uuid 16, seq u64, first_lsn u64, zeros, crc u32 at 60. */
+/* File header: magic u32, version u32, uuid 16, seq u64, first_lsn u64, before_end u64, zeros, crc
+ * u32 at 60. */
 enum {
     JHDR_MAGIC = 0,
     JHDR_VERSION = 4,
     JHDR_UUID = 8,
     JHDR_SEQ = 24,
     JHDR_LSN = 32,
+    JHDR_BEFORE_END = 40,
     JHDR_CRC = 60
 };
 
@@ -54,6 +56,7 @@ struct journal_file {
     uint32_t number; /* of its name */
     uint32_t seed;
     uint64_t bytes, seq;
+    uint64_t before_end; /* LSN at which the file before it ends for good; 0: not known */
     struct uuid uuid;
     enum journal_file_state state;
 };
@@ -70,6 +73,7 @@ struct journal {
     struct journal_file *current;
     uint64_t pos, seq_max, synced_lsn;
     bool unsynced;
+    bool header_lost; /* a file was set aside: its sequence is not known */
     /* under the lock */
     struct mutex *mutex;
     struct cond *freed;
@@ -79,7 +83,7 @@ struct journal {
 };
 
 uint32_t journal__seed(const struct uuid *uuid);
-void journal__write_header(uint8_t *p, uint64_t seq, const struct uuid *uuid);
+void journal__write_header(uint8_t *p, uint64_t seq, const struct uuid *uuid, uint64_t before_end);
 void journal__write_group(uint8_t *p, uint32_t seed, uint32_t len, uint64_t lsn,
                           uint64_t synced_lsn, uint32_t count);
 /* Without LSN and CRC. */

@@ -56,9 +56,14 @@ struct journal;
 /* Opens DIR/journal: makes the folder and reads the headers. Writing starts with journal__start. */
 sl_err journal__open(struct vfs *v, const char *data_dir, uint64_t file_bytes, uint32_t files_max,
                      struct rng *rng, struct journal **ret) SL_CHECKED;
+/* Before journal__start: no LSN up to this one is used again, nor any of a file that cannot be read
+ * any more. */
+void journal__begin_above(struct journal *j, uint64_t lsn);
 /* Begins a new file, with a new UUID, whose LSN is above every one seen, and frees none yet.
- * *ret_lsn is where the first group will be. */
-sl_err journal__start(struct journal *j, uint64_t *ret_lsn) SL_CHECKED;
+ * before_end: where the replay stopped; 0: nothing was read. *ret_lsn is where the first group will
+ * be. When a call before had begun one and nothing was appended, it is that one again. The opener,
+ * then the log-writer thread. SL_ENOSPC: nothing happened; other errors: not to be tried again. */
+sl_err journal__start(struct journal *j, uint64_t before_end, uint64_t *ret_lsn) SL_CHECKED;
 void journal__close(struct journal *j); /* accepts NULL */
 
 /* ---- writing: the log-writer thread ---- */
@@ -100,6 +105,7 @@ struct journal_visitor {
 struct journal_replay {
     uint64_t records, damaged; /* damaged: stretches that did not validate below a known sync */
     uint64_t end_lsn;          /* behind the last record that counts */
+    uint64_t stop_lsn;         /* where reading stopped: the end of the last file, or the cut */
 };
 /* Every record from `from_lsn` on that a crash could not have taken back, in LSN order. At the
  * first invalid record the rest is cut unless a later header proves that it was synced. */
@@ -120,8 +126,13 @@ sl_err journal__walk(const struct journal_bytes *file, size_t *pos,
 /* The highest synced LSN up to lsn_max that any valid group header at or behind pos names; 0: none.
  */
 uint64_t journal__synced_proof(const struct journal_bytes *file, size_t pos, uint64_t lsn_max);
-/* SL_OK: a header of ours, and the CRC seed its UUID makes. */
-sl_err journal__parse_header(const uint8_t *data, size_t len, uint64_t *ret_seq,
-                             uint32_t *ret_seed) SL_CHECKED;
+/* What the header of a file says. */
+struct journal_head {
+    uint64_t seq;
+    uint64_t before_end; /* LSN at which the file before this one ends for good; 0: not known */
+    uint32_t seed;       /* of the CRCs, from the file's UUID */
+};
+/* SL_OK: a header of ours. */
+sl_err journal__parse_header(const uint8_t *data, size_t len, struct journal_head *ret) SL_CHECKED;
 
 #endif

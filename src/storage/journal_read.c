@@ -13,14 +13,13 @@ struct listing {
 };
 
 /* The header, or its copy. SL_ECORRUPT: neither is one; SL_EEND: zeros, never used. */
-static sl_err read_header(struct vfs_file *f, uint64_t *ret_seq, uint32_t *ret_seed)
+static sl_err read_header(struct vfs_file *f, struct journal_head *ret)
 {
     uint8_t block[JOURNAL_FIRST_POS];
     SL_TRY(vfs_pread_full(f, block, sizeof block, 0));
-    sl_err err = journal__parse_header(block, JOURNAL_HEADER_BYTES, ret_seq, ret_seed);
+    sl_err err = journal__parse_header(block, JOURNAL_HEADER_BYTES, ret);
     if (err == SL_ECORRUPT)
-        err = journal__parse_header(block + JOURNAL_HEADER_COPY_POS, JOURNAL_HEADER_BYTES, ret_seq,
-                                    ret_seed);
+        err = journal__parse_header(block + JOURNAL_HEADER_COPY_POS, JOURNAL_HEADER_BYTES, ret);
     if (err != SL_ECORRUPT)
         return err;
     for (size_t i = 0; i < sizeof block; i++)
@@ -35,9 +34,13 @@ static sl_err adopt_file(struct journal *j, uint32_t number, struct vfs_file **f
     int64_t size = 0;
     SL_TRY(vfs_file_size(*file, &size));
     struct journal_file f = {.number = number, .bytes = (uint64_t)size, .state = JFILE_FREE};
-    sl_err err = size < JOURNAL_FIRST_POS ? SL_EEND : read_header(*file, &f.seq, &f.seed);
+    struct journal_head head;
+    sl_err err = size < JOURNAL_FIRST_POS ? SL_EEND : read_header(*file, &head);
     if (err == SL_OK) {
         f.state = JFILE_FULL;
+        f.seq = head.seq;
+        f.seed = head.seed;
+        f.before_end = head.before_end;
         j->seq_max = SL_MAX(j->seq_max, f.seq);
     } else if (err == SL_EEND && f.bytes != j->file_bytes) {
         return SL_EEND;
@@ -64,8 +67,10 @@ static sl_err visit_name(void *arg, const char *name)
 {
     struct journal *j = ((struct listing *)arg)->journal;
     uint32_t number = 0;
-    if (!paths__parse_journal(name, &number))
+    if (!paths__parse_journal(name, &number)) {
+        j->header_lost |= strstr(name, ".damaged") != NULL; /* set aside at an earlier start */
         return SL_OK;
+    }
     if (j->n_files == JOURNAL_FILES_ROOM)
         return SL_EFORMAT;
     char path[PATH_BYTES];
@@ -76,9 +81,18 @@ static sl_err visit_name(void *arg, const char *name)
     j->next_number = SL_MAX(j->next_number, number + 1);
     if (err == SL_EEND)
         return vfs_unlink(j->vfs, path); /* never held a record */
-    if (err == SL_ECORRUPT)
+    if (err == SL_ECORRUPT) {
+        j->header_lost = true;
         return set_aside(j, path, number);
+    }
     return err;
+}
+
+void journal__begin_above(struct journal *j, uint64_t lsn)
+{
+    j->seq_max = SL_MAX(j->seq_max, lsn / JOURNAL_LSN_STRIDE);
+    if (j->header_lost) /* each of them began one life, and no two lives had one number */
+        j->seq_max += JOURNAL_FILES_ROOM;
 }
 
 sl_err journal__open(struct vfs *v, const char *data_dir, uint64_t file_bytes, uint32_t files_max,
@@ -143,40 +157,19 @@ static struct journal_bytes bytes_of(const struct journal_file *f, const uint8_t
     return (struct journal_bytes){.data = data, .len = f->bytes, .seed = f->seed, .seq = f->seq};
 }
 
-/* What headers in later files say was synced: of file i itself, and at all. They are read once more
- * when their turn comes: this happens only behind an invalid record. */
-static sl_err proof_of_later_files(struct replay *r, size_t i, uint64_t *ret_own, uint64_t *ret_any)
-{
-    uint64_t end = (r->files[i]->seq + 1) * JOURNAL_LSN_STRIDE;
-    *ret_own = *ret_any = 0;
-    for (size_t k = i + 1; k < r->n; k++) {
-        const struct journal_file *f = r->files[k];
-        uint8_t *bytes = NULL;
-        SL_TRY(load_file(r->files[k], &bytes));
-        const struct journal_bytes file = bytes_of(f, bytes);
-        uint64_t own = journal__synced_proof(&file, JOURNAL_FIRST_POS, end);
-        uint64_t any = journal__synced_proof(&file, JOURNAL_FIRST_POS, UINT64_MAX);
-        *ret_own = SL_MAX(*ret_own, own);
-        *ret_any = SL_MAX(*ret_any, any);
-        sl_free(bytes);
-    }
-    return SL_OK;
-}
-
-/* Up to where file i is known to have been synced. The first group of the next file names the end
- * of this one, so that the part that was left empty is no damage; when that header is damaged
- * itself, all of the file counts as synced. */
-static sl_err synced_end(struct replay *r, size_t i, const uint8_t *bytes, size_t pos,
-                         uint64_t *ret)
+/* Up to where file i is known to have been synced, seen from an invalid record at pos: what headers
+ * behind it say, and the header of the next file, which names the end of this one. That end is
+ * where writing stopped, so that the part that was left empty is no damage, or where a recovery
+ * cut: what is behind a cut was never synced, and its offsets were given to others. */
+static uint64_t synced_end(const struct replay *r, size_t i, const uint8_t *bytes, size_t pos)
 {
     const struct journal_file *f = r->files[i];
-    uint64_t own, any;
-    SL_TRY(proof_of_later_files(r, i, &own, &any));
-    bool ended = own > f->seq * JOURNAL_LSN_STRIDE;
     const struct journal_bytes file = bytes_of(f, bytes);
-    uint64_t here = journal__synced_proof(&file, pos, UINT64_MAX);
-    *ret = SL_MAX(here, ended ? own : any);
-    return SL_OK;
+    uint64_t start = f->seq * JOURNAL_LSN_STRIDE;
+    uint64_t end = i + 1 < r->n ? r->files[i + 1]->before_end : 0;
+    if (end > start && end <= start + JOURNAL_LSN_STRIDE)
+        return end;
+    return journal__synced_proof(&file, pos, UINT64_MAX);
 }
 
 static sl_err count_record(void *arg, const struct journal_record *rec, const uint8_t *payload)
@@ -216,13 +209,13 @@ static sl_err replay_bytes(struct replay *r, size_t i, const uint8_t *bytes, siz
     bool proof_known = false;
     while (pos < f->bytes) {
         SL_TRY(journal__walk(&file, &pos, &counting, &ignored));
+        r->result->stop_lsn = f->seq * JOURNAL_LSN_STRIDE + pos;
         if (pos >= f->bytes)
             break;
-        if (!proof_known) {
-            SL_TRY(synced_end(r, i, bytes, pos, &synced_lsn));
-            proof_known = true;
-        }
-        if (synced_lsn <= f->seq * JOURNAL_LSN_STRIDE + pos)
+        if (!proof_known)
+            synced_lsn = synced_end(r, i, bytes, pos);
+        proof_known = true;
+        if (synced_lsn <= r->result->stop_lsn)
             return SL_OK;
         r->result->damaged++;
         SL_TRY(skip_damage(f, bytes, synced_lsn, &pos));
@@ -249,7 +242,7 @@ sl_err journal__replay(struct journal *j, uint64_t from_lsn, const struct journa
                        struct journal_replay *ret)
 {
     struct replay r = {.journal = j, .visitor = visitor, .result = ret};
-    *ret = (struct journal_replay){.end_lsn = from_lsn};
+    *ret = (struct journal_replay){.end_lsn = from_lsn, .stop_lsn = from_lsn};
     mutex_lock(j->mutex);
     for (size_t i = 0; i < j->n_files; i++)
         if (j->files[i].state != JFILE_FREE && j->files[i].seq >= from_lsn / JOURNAL_LSN_STRIDE)

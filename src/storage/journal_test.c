@@ -73,6 +73,12 @@ static void append_synced(struct stage *s, uint64_t n, uint32_t len)
     assert_int_equal(SL_OK, journal__sync(s->journal));
 }
 
+static void grow(struct stage *s)
+{
+    while (journal__grow(s->journal) == SL_OK)
+        ;
+}
+
 static void flip(struct stage *s, uint32_t file_number, uint64_t byte)
 {
     char dir[PATH_BYTES], path[PATH_BYTES];
@@ -93,7 +99,7 @@ static void run_stage(void *arg)
     struct stage *s = arg;
     assert_int_equal(SL_OK, vfs_ensure_dir(simfs_vfs(s->fs), "/data"));
     open_journal(s);
-    assert_int_equal(SL_OK, journal__start(s->journal, &s->start_lsn));
+    assert_int_equal(SL_OK, journal__start(s->journal, 0, &s->start_lsn));
     s->play(s);
     journal__close(s->journal);
     journal_group__fini(&s->group);
@@ -214,7 +220,7 @@ static void new_life(struct stage *s)
     append_synced(s, 1, 40);
     uint64_t before = journal__end_lsn(s->journal), after;
     reopen(s);
-    assert_int_equal(SL_OK, journal__start(s->journal, &after));
+    assert_int_equal(SL_OK, journal__start(s->journal, 0, &after));
     assert_true(after > before); /* never behind a cut: another file, another UUID */
     assert_true(after / JOURNAL_LSN_STRIDE > before / JOURNAL_LSN_STRIDE);
 }
@@ -222,6 +228,175 @@ static void new_life(struct stage *s)
 static void a_start_begins_another_file_above_every_lsn(void **state)
 {
     play(new_life);
+}
+
+/* What a recovery cut stays cut: its offsets belong to others by now. */
+static void cut_stays_cut(struct stage *s)
+{
+    const uint64_t kept[] = {1, 2}, later[] = {1, 2, 5};
+    uint64_t lsn = 0;
+    append_synced(s, 1, 40);
+    append_synced(s, 2, 40);
+    append(s, 3, 40);
+    append(s, 4, 40);
+    flip(s, 1, JOURNAL_FIRST_POS + 2 * 192 + 64 + 60); /* the crash tore 3, not 4 */
+    reopen(s);
+    replay(s, s->start_lsn);
+    expect(s, kept, 2);
+    assert_int_equal(SL_OK, journal__start(s->journal, s->result.stop_lsn, &lsn));
+    append_synced(s, 5, 40);
+    reopen(s);
+    replay(s, 0);
+    expect(s, later, 3);
+    assert_int_equal(0, s->result.damaged);
+}
+
+static void B03_a_tail_that_a_recovery_cut_is_never_taken_for_synced(void **state)
+{
+    play(cut_stays_cut);
+}
+
+/* The file that a second recovery begins names the end of the last file with a header: here one in
+ * which nothing was written before the next crash. */
+static void cut_stays_cut_over_two(struct stage *s)
+{
+    const uint64_t later[] = {1, 5};
+    uint64_t lsn = 0;
+    append_synced(s, 1, 40);
+    append(s, 3, 40);
+    append(s, 4, 40);
+    flip(s, 1, JOURNAL_FIRST_POS + 192 + 64 + 60);
+    for (int i = 0; i < 2; i++) {
+        reopen(s);
+        replay(s, 0);
+        assert_int_equal(SL_OK, journal__start(s->journal, s->result.stop_lsn, &lsn));
+    }
+    append_synced(s, 5, 40);
+    reopen(s);
+    replay(s, 0);
+    expect(s, later, 2);
+}
+
+static void B03_also_when_the_recovery_crashed_before_its_first_group(void **state)
+{
+    play(cut_stays_cut_over_two);
+}
+
+/* Damage in the last group of a file: the header of the next one proves that it had been synced. */
+static void damage_at_end(struct stage *s)
+{
+    grow(s);
+    append_synced(s, 1, 30000);
+    append_synced(s, 2, 30000);
+    append_synced(s, 3, 30000); /* in the next file */
+    const uint64_t kept[] = {1, 3};
+    reopen(s);
+    flip(s, 1, JOURNAL_FIRST_POS + 30144 + 3000);
+    replay(s, s->start_lsn);
+    expect(s, kept, 2);
+    assert_int_equal(1, s->result.damaged);
+}
+
+static void B03_the_next_file_proves_the_last_group_of_the_one_before(void **state)
+{
+    play(damage_at_end);
+}
+
+/* Neither copy of the newest header can be read. */
+static void lsn_after_lost_header(struct stage *s)
+{
+    uint64_t before, after;
+    grow(s);
+    append_synced(s, 1, 40000);
+    append_synced(s, 2, 40000); /* in the second file */
+    before = journal__end_lsn(s->journal);
+    for (int again = 0; again < 2; again++) { /* at the second start its file is aside already */
+        if (again == 0) {
+            flip(s, 2, 9);
+            flip(s, 2, JOURNAL_HEADER_COPY_POS + 9);
+        }
+        reopen(s);
+        journal__begin_above(s->journal, s->start_lsn);
+        assert_int_equal(SL_OK, journal__start(s->journal, 0, &after));
+        assert_true(after > before);
+        before = after;
+    }
+    reopen(s);
+    journal__begin_above(s->journal, 1000 * JOURNAL_LSN_STRIDE); /* as CURRENT says */
+    assert_int_equal(SL_OK, journal__start(s->journal, 0, &after));
+    assert_true(after > 1000 * JOURNAL_LSN_STRIDE);
+}
+
+static void B03_an_lsn_is_never_used_twice_also_when_the_newest_header_is_lost(void **state)
+{
+    play(lsn_after_lost_header);
+}
+
+static void start_again(struct stage *s)
+{
+    uint64_t first, second;
+    reopen(s);
+    assert_int_equal(SL_OK, journal__start(s->journal, 0, &first));
+    size_t files = s->journal->n_files;
+    assert_int_equal(SL_OK, journal__start(s->journal, 0, &second));
+    assert_int_equal(first, second);
+    assert_int_equal(files, s->journal->n_files);
+}
+
+static void a_start_that_is_tried_again_takes_no_other_file(void **state)
+{
+    play(start_again);
+}
+
+/* As the format promises: the file before is on disk before the first group of the next completes.
+ */
+static void roll_order(struct stage *s)
+{
+    grow(s);
+    append(s, 1, 40000); /* nobody has synced it */
+    append_synced(s, 2, 40000);
+    const uint64_t all[] = {1, 2};
+    struct simfs *image = simfs_image(s->fs, SIMFS_POWER_NONE, 1), *before = s->fs;
+    s->fs = image;
+    reopen(s);
+    replay(s, s->start_lsn);
+    expect(s, all, 2);
+    journal__close(s->journal);
+    s->fs = before;
+    open_journal(s);
+    simfs_free(image);
+}
+
+static void a_group_in_the_next_file_proves_the_whole_file_before_it(void **state)
+{
+    play(roll_order);
+}
+
+/* A group goes to one file: what does not fit begins the next one. */
+static void whole_groups(struct stage *s)
+{
+    grow(s);
+    for (uint64_t n = 0; n < 12; n++) {
+        append_synced(s, n, 20000);
+        journal__recycle(s->journal, journal__end_lsn(s->journal));
+    }
+    for (size_t i = 0; i < s->journal->n_files; i++) {
+        struct journal_file *f = &s->journal->files[i];
+        uint8_t *bytes = sl_alloc(FILE_BYTES, 1);
+        size_t pos = JOURNAL_FIRST_POS;
+        uint64_t ignored = 0;
+        assert_int_equal(SL_OK, vfs_pread_full(f->file, bytes, FILE_BYTES, 0));
+        const struct journal_bytes file = {bytes, FILE_BYTES, f->seed, f->seq};
+        assert_int_equal(SL_OK, journal__walk(&file, &pos, NULL, &ignored));
+        if (f->state != JFILE_CURRENT && f->seq > 0)
+            assert_int_equal(JOURNAL_FIRST_POS + 3 * 20160, pos);
+        sl_free(bytes);
+    }
+}
+
+static void a_group_never_spans_files(void **state)
+{
+    play(whole_groups);
 }
 
 int main(void)
@@ -234,6 +409,13 @@ int main(void)
         cmocka_unit_test(B03_an_invalid_record_below_a_known_sync_hides_no_other),
         cmocka_unit_test(B03_a_damaged_file_header_has_a_copy),
         cmocka_unit_test(a_start_begins_another_file_above_every_lsn),
+        cmocka_unit_test(B03_a_tail_that_a_recovery_cut_is_never_taken_for_synced),
+        cmocka_unit_test(B03_also_when_the_recovery_crashed_before_its_first_group),
+        cmocka_unit_test(B03_the_next_file_proves_the_last_group_of_the_one_before),
+        cmocka_unit_test(B03_an_lsn_is_never_used_twice_also_when_the_newest_header_is_lost),
+        cmocka_unit_test(a_start_that_is_tried_again_takes_no_other_file),
+        cmocka_unit_test(a_group_in_the_next_file_proves_the_whole_file_before_it),
+        cmocka_unit_test(a_group_never_spans_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -160,11 +160,18 @@ struct local_engine {
     struct checkpoint *checkpoint;
     struct retention *retention;
     int64_t started_mono_ms;
+    uint64_t replayed_lsn; /* where the replay stopped; set before the threads start */
     struct {
         int64_t last_ms; /* log-writer thread */
         uint64_t bytes;
         atomic_bool has_ballast;
+        bool told; /* checkpoint thread: there is a journal now, the core loop has been told */
     } space;
+    struct {
+        struct task task; /* to the core loop: there is a journal, or it is lost */
+        uint64_t lsn;
+        sl_err err;
+    } healed;
     /* core loop */
     struct task handover;
     bool handover_armed;
@@ -240,6 +247,9 @@ void append__free_pool(struct local_engine *e);
 sl_err writer__start(struct local_engine *e, struct writer **ret) SL_CHECKED;
 /* Core loop: hands pendings over. */
 void writer__submit(struct writer *w, struct list *pendings);
+/* Checkpoint thread: begins the journal, which there was no space for at start, on the thread that
+ * owns it, and waits for that. As journal__start. */
+sl_err writer__start_journal(struct writer *w, uint64_t *ret_lsn) SL_CHECKED;
 /* Ends the thread after what is queued, and frees. Blocking, brief; accepts NULL. */
 void writer__stop(struct writer *w);
 /* ---- read.c, lookup.c ---------------------------------------------------------------------- */
@@ -270,6 +280,7 @@ uint64_t checkpoint__lsn(const struct checkpoint *c);
 void space__check(struct local_engine *e, uint64_t bytes);
 /* Checkpoint thread, and at open: gives the ballast up, or takes it back and heals. */
 void space__tick(struct local_engine *e);
+void space__healed(struct task *t); /* core loop */
 /* True when the disk has as much left; also when that is not known. */
 bool space__has(struct local_engine *e, uint64_t bytes);
 void space__release_ballast(struct local_engine *e);
@@ -292,8 +303,9 @@ void retention__trim(struct log_engine *base, struct log_part *p, int64_t offset
 
 /* ---- recovery.c: before the threads start -------------------------------------------------- */
 
-/* A new journal file and both CURRENT slots. Without space for it: SL_OK, needs_journal is set. */
-sl_err recovery__begin_journal(struct local_engine *e) SL_CHECKED;
+/* The LSN row and both CURRENT slots of a journal that begins at lsn. Also the checkpoint thread's,
+ * when there was no space for it at start. */
+sl_err recovery__publish_journal(struct local_engine *e, uint64_t lsn) SL_CHECKED;
 sl_err recovery__run(struct local_engine *e, struct sl_fault *fault) SL_CHECKED;
 
 /* The partition of a pid, made when it is new; adds it to its topic's list. */

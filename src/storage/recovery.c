@@ -213,6 +213,8 @@ static sl_err open_journal(struct recovery *r)
     SL_TRY(journal__open(e->env.vfs, e->data_dir, e->cfg.journal_file_bytes,
                          e->cfg.journal_files_max, e->env.rng, &e->journal));
     SL_TRY(snapshot__load_lsn(e, &meta_lsn));
+    journal__begin_above(e->journal,
+                         SL_MAX(meta_lsn, SL_MAX(e->current.lsn, e->current.older_lsn)));
     /* Its row is durable before CURRENT names any LSN: this is not the meta.db of this log. */
     if (meta_lsn == 0 && e->current.lsn > 0)
         return sl_fault_set(r->fault, SL_ECORRUPT,
@@ -231,23 +233,26 @@ static sl_err open_journal(struct recovery *r)
     return SL_OK;
 }
 
-/* A new journal file, then the LSN row, then both slots: only then may old files be reused. */
-static sl_err begin_journal(struct local_engine *e)
+/* A new journal file has begun: the LSN row, then both slots, and only then may old files be
+ * reused. */
+sl_err recovery__publish_journal(struct local_engine *e, uint64_t lsn)
 {
-    uint64_t lsn = 0;
-    SL_TRY(journal__start(e->journal, &lsn));
     SL_TRY(snapshot__commit_lsn(e, lsn));
     SL_TRY(current__write(&e->current, lsn, false));
     SL_TRY(current__write(&e->current, lsn, false));
     journal__recycle(e->journal, lsn);
-    e->completed_lsn = lsn;
     return SL_OK;
 }
 
-sl_err recovery__begin_journal(struct local_engine *e)
+static sl_err begin_journal(struct local_engine *e)
 {
-    sl_err err = begin_journal(e);
+    uint64_t lsn = 0;
+    sl_err err = journal__start(e->journal, e->replayed_lsn, &lsn);
+    if (err == SL_OK)
+        err = recovery__publish_journal(e, lsn);
     atomic_store(&e->needs_journal, err != SL_OK);
+    if (err == SL_OK)
+        e->completed_lsn = lsn;
     if (err != SL_ENOSPC)
         return err;
     atomic_store(&e->refusing, true); /* B07: reads and deletes are served all the same */
@@ -278,7 +283,7 @@ static sl_err run(struct recovery *r)
     else
         report_holes(r);
     SL_TRY(finish_deletions(e));
-    SL_TRY(recovery__begin_journal(e));
+    SL_TRY(begin_journal(e));
     if (atomic_load(&e->needs_journal))
         LOG_ERROR("disk.full", "no space for a journal: appends are refused until there is",
                   F_STR("dir", e->data_dir));

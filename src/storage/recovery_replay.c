@@ -93,6 +93,7 @@ sl_err recovery__replay(struct recovery *r)
     const struct journal_visitor visitor = {.arg = r, .record = replay_record};
     struct journal_replay result;
     SL_TRY(journal__replay(r->engine->journal, r->from_lsn, &visitor, &result));
+    r->engine->replayed_lsn = result.stop_lsn;
     if (result.damaged > 0)
         LOG_ERROR("journal.damaged", "the journal is damaged below a known sync",
                   F_I64("places", result.damaged));

@@ -76,6 +76,32 @@ static void take_ballast(struct local_engine *e)
         LOG_WARN("ballast.failed", "no ballast file yet", F_ERR(err));
 }
 
+void space__healed(struct task *t)
+{
+    struct local_engine *e = SL_CONTAINER_OF(t, struct local_engine, healed.task);
+    SL_ASSERT(loop_is_current(e->env.loop));
+    if (e->healed.err != SL_OK) {
+        engine__die(e, "the journal could not be begun");
+        return;
+    }
+    e->completed_lsn = e->healed.lsn;
+    atomic_store(&e->needs_journal, false); /* at the next tick appends are accepted again */
+}
+
+/* The thread that writes the journal begins it; this one writes CURRENT; the core loop gets the
+ * LSN. Without space for any of it: again at the next tick. */
+static void begin_journal(struct local_engine *e)
+{
+    sl_err err = writer__start_journal(e->writer, &e->healed.lsn);
+    if (err == SL_OK)
+        err = recovery__publish_journal(e, e->healed.lsn);
+    if (err == SL_ENOSPC)
+        return;
+    e->healed.err = err;
+    e->space.told = true;
+    loop_post(e->env.loop, &e->healed.task);
+}
+
 void space__tick(struct local_engine *e)
 {
     bool wants_ballast = e->cfg.ballast_bytes != UINT64_MAX && !atomic_load(&e->space.has_ballast);
@@ -91,8 +117,11 @@ void space__tick(struct local_engine *e)
         return;
     if (!space__has(e, needed))
         return;
-    if (wants_journal && (recovery__begin_journal(e) != SL_OK || atomic_load(&e->needs_journal)))
-        return; /* again at the next tick */
+    if (wants_journal) {
+        if (!e->space.told)
+            begin_journal(e);
+        return;
+    }
     if (wants_ballast)
         take_ballast(e);
     if (atomic_exchange(&e->refusing, false))

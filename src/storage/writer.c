@@ -19,9 +19,13 @@ struct writer {
     struct local_engine *engine;
     struct thread *thread;
     struct mutex *mutex;
-    struct cond *work;
-    struct list queue; /* under the lock */
+    struct cond *work, *answered;
+    /* under the lock */
+    struct list queue;
     bool stopping;
+    bool journal_asked;
+    uint64_t journal_lsn;
+    sl_err journal_err;
     /* the thread's own */
     uint64_t group_id;
     struct segment **touched;
@@ -405,12 +409,29 @@ static struct group *take_group(struct writer *w)
     return g;
 }
 
+/* Called and left with the lock held. While there is no journal everything is refused, so nothing
+ * else waits for this thread. */
+static void start_journal(struct writer *w)
+{
+    struct local_engine *e = w->engine;
+    uint64_t lsn = 0;
+    mutex_unlock(w->mutex);
+    sl_err err = journal__start(e->journal, e->replayed_lsn, &lsn);
+    mutex_lock(w->mutex);
+    w->journal_err = err;
+    w->journal_lsn = lsn;
+    w->journal_asked = false;
+    cond_broadcast(w->answered);
+}
+
 static struct group *next_group(struct writer *w, bool *ret_idle)
 {
     *ret_idle = false;
     mutex_lock(w->mutex);
     while (list_empty(&w->queue) && !w->stopping && !*ret_idle) {
-        if (has_idle_work(w))
+        if (w->journal_asked)
+            start_journal(w);
+        else if (has_idle_work(w))
             *ret_idle = !cond_wait_for(w->work, w->mutex, JOURNAL_IDLE_MS);
         else
             cond_wait(w->work, w->mutex);
@@ -447,17 +468,33 @@ void writer__submit(struct writer *w, struct list *pendings)
     cond_signal(w->work); /* behind the lock, or the thread would wake up only to wait for it */
 }
 
+sl_err writer__start_journal(struct writer *w, uint64_t *ret_lsn)
+{
+    mutex_lock(w->mutex);
+    w->journal_asked = true;
+    cond_signal(w->work);
+    while (w->journal_asked)
+        cond_wait(w->answered, w->mutex);
+    sl_err err = w->journal_err;
+    if (err == SL_OK)
+        *ret_lsn = w->journal_lsn;
+    mutex_unlock(w->mutex);
+    return err;
+}
+
 sl_err writer__start(struct local_engine *e, struct writer **ret)
 {
     struct writer *w = sl_new(struct writer);
     w->engine = e;
     w->mutex = mutex_new();
     w->work = cond_new();
+    w->answered = cond_new();
     list_init(&w->queue);
     sl_err err = thread_start("log-writer", run, w, &w->thread);
     if (err != SL_OK) {
         mutex_free(w->mutex);
         cond_free(w->work);
+        cond_free(w->answered);
         sl_free(w);
         return err;
     }
@@ -477,6 +514,7 @@ void writer__stop(struct writer *w)
     journal_group__fini(&w->records);
     mutex_free(w->mutex);
     cond_free(w->work);
+    cond_free(w->answered);
     sl_free(w->touched);
     sl_free(w->iov);
     sl_free(w);
