@@ -1,9 +1,9 @@
 #include "kafka/kafka_int.h"
 #include "kafka_codec/errors.h"
 
-/* Tools read a "version of Kafka" from metadata.version. 29 is 4.2-IV1, the last level that goes
- * with versions served here; 7 is the oldest level that brokers of that line run with. Of the other
- * features none is finalized: clients choose transactions, KIP-848 and share groups by them. */
+/* 29 is 4.2-IV1, the level whose Fetch and ListOffsets are ours; 7 (3.3-IV3) is the oldest that
+ * brokers of that line run with. Of the other features none is finalized: clients choose
+ * transactions, KIP-848 and share groups by them. docs/decisions/0007-metadata-version.md. */
 enum { METADATA_VERSION_FIRST = 7, METADATA_VERSION = 29, FEATURES_EPOCH = 1 };
 
 static bool is_alphanumeric(uint8_t c)

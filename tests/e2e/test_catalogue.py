@@ -88,7 +88,8 @@ class AdvertisedTest(CatalogueTestCase):
             level, = answer["FinalizedFeatures"]
             supported, = answer["SupportedFeatures"]
             self.assertEqual(["metadata.version"] * 2, [level["Name"], supported["Name"]])
-            self.assertTrue(supported["MinVersion"] <= level["MaxVersionLevel"] <= supported["MaxVersion"])
+            self.assertEqual((29, 29), (level["MinVersionLevel"], level["MaxVersionLevel"]), "4.2-IV1: decision 0007")
+            self.assertEqual((7, 29), (supported["MinVersion"], supported["MaxVersion"]))
             self.assertGreaterEqual(answer["FinalizedFeaturesEpoch"], 0)
 
     def test_K04_versions_just_outside_of_each_range_are_not_served(self):

@@ -130,6 +130,15 @@ class KafkaTools(BrokerTestCase):
                             "--producer-acks", "all", "--record-size", 100)
         self.assertIn("Avg latency", out)
 
+    def test_feature_command_reads_the_level_of_decision_0007(self):
+        """And Kafka's own table says that this level is the one of release 4.2."""
+        out = self.tool("FeatureCommand", *self.bootstrap(), "describe")
+        self.assertRegex(out, r"metadata.version\s+SupportedMinVersion: 3.3-IV3\s+SupportedMaxVersion: 4.2-IV1\s+"
+                              r"FinalizedVersionLevel: 4.2-IV1")
+        self.assertNotRegex(out, r"(transaction|group|share|streams).version\s.*FinalizedVersionLevel: [1-9]")
+        self.assertRegex(self.tool("kafka.tools.StorageTool", "version-mapping", "--release-version", "4.2"),
+                         r"metadata.version=29 \(4.2")
+
     def test_broker_api_versions_command_reads_what_we_serve(self):
         out = self.tool("BrokerApiVersionsCommand", *self.bootstrap())
         self.assertRegex(out, r"Produce\(0\): 0 to 13")
