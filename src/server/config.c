@@ -185,12 +185,16 @@ void config_print_page(struct buf *out)
 
 void config_print_help(struct buf *out)
 {
-    (void)buf_printf(out,
-                     "sluice serve: the broker; stops cleanly on SIGTERM or Ctrl+C\n\n"
-                     "  sluice serve [OPTION...]\n\n"
-                     "Each option is also an environment variable (--data-dir: SLUICE_DATA_DIR) "
-                     "and a key of\nthe YAML file (data_dir). docs/configuration.md has all "
-                     "names.\nAn option without a value is a yes or no: --auto-create-topics=false "
-                     "says no.\n");
+    (void)buf_printf(
+        out,
+        "sluice serve: the broker\n\n"
+        "  sluice serve [OPTION...]\n\n"
+        "Each option is also an environment variable (--data-dir: SLUICE_DATA_DIR) "
+        "and a key of\nthe YAML file (data_dir). docs/configuration.md has all "
+        "names.\nAn option without a value is a yes or no: --auto-create-topics=false "
+        "says no.\n\n"
+        "SIGTERM and Ctrl+C stop it cleanly, which takes at most 5 s. Ctrl+C twice, or SIGTERM "
+        "again\nafter a second, ends it at once: nothing acknowledged is lost, the next "
+        "start takes longer.\nSIGHUP reads the live settings again.\n");
     options_print_help(&config_table, out);
 }

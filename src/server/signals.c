@@ -10,11 +10,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SIGNAL_END = SIGUSR2 }; /* sent by signals_stop */
+enum {
+    SIGNAL_END = SIGUSR2,    /* sent by signals_stop */
+    TERM_AGAIN_MS_MIN = 1000 /* a repeat sooner than that is a supervisor's, not a decision */
+};
 
 struct signals {
     struct signals_opts opts;
     struct thread *thread;
+    struct stop_requests requests; /* its own */
     struct task stop_task, reload_task;
     atomic_bool reload_posted;
     atomic_bool ending;
@@ -52,6 +56,22 @@ static void run_reload(struct task *t)
     s->opts.on_reload(s->opts.arg);
 }
 
+enum stop_verdict stop_request(struct stop_requests *r, int signum, int64_t now_ms)
+{
+    SL_ASSERT(signum == SIGTERM || signum == SIGINT);
+    struct stop_requests before = *r;
+    r->by_term |= signum == SIGTERM;
+    r->by_int |= signum == SIGINT;
+    if (signum == SIGTERM && !before.by_term)
+        r->first_term_ms = now_ms;
+    if (!before.by_term && !before.by_int)
+        return STOP_BEGIN;
+    if (signum == SIGINT)
+        return before.by_int ? STOP_NOW : STOP_GO_ON;
+    return before.by_term && now_ms - before.first_term_ms >= TERM_AGAIN_MS_MIN ? STOP_NOW
+                                                                                : STOP_GO_ON;
+}
+
 /* The next signal, or 0 when the deadline has passed. */
 static int next_signal(const sigset_t *set, int64_t deadline_ms)
 {
@@ -66,6 +86,25 @@ static int next_signal(const sigset_t *set, int64_t deadline_ms)
             return signum;
         if (errno != EINTR && errno != EAGAIN)
             return SIGTERM; /* cannot happen; a stop is the safest reading */
+    }
+}
+
+static void stop(struct signals *s, int signum, int64_t *deadline_ms)
+{
+    int64_t now_ms = clock_monotonic_ms(&clock_real);
+    switch (stop_request(&s->requests, signum, now_ms)) {
+    case STOP_BEGIN:
+        *deadline_ms = now_ms + s->opts.stop_ms_max;
+        loop_post(s->opts.loop, &s->stop_task);
+        return;
+    case STOP_GO_ON:
+        LOG_INFO("server.stopping_already", "what is under way is finished first; SIGTERM again "
+                                            "after a second, or Ctrl+C twice, ends it at once");
+        return;
+    case STOP_NOW:
+        LOG_WARN("server.stop_now", "asked again; ending at once, recovery will check the log at "
+                                    "the next start");
+        s->opts.die(1);
     }
 }
 
@@ -87,13 +126,8 @@ static void run(void *arg)
                      "stopping takes too long; ending now, the next start reads "
                      "the journal: nothing that was acknowledged is lost");
             s->opts.die(s->opts.late_status(s->opts.arg));
-        } else if (signum != SIGNAL_END && deadline_ms != INT64_MAX) {
-            LOG_WARN("server.stop_now", "second signal; ending at once, recovery will check the "
-                                        "log at the next start");
-            s->opts.die(1);
         } else if (signum != SIGNAL_END) {
-            deadline_ms = clock_monotonic_ms(&clock_real) + s->opts.stop_ms_max;
-            loop_post(s->opts.loop, &s->stop_task);
+            stop(s, signum, &deadline_ms);
         }
     }
 }

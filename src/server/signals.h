@@ -1,13 +1,26 @@
 /* Signals, taken by a thread of their own and posted to a loop.
  *
- * SIGTERM and SIGINT ask for a stop, once; a second one, or a stop that outlives its deadline, ends
- * the process at once through `die`, even when the loop hangs. SIGHUP asks for a reload. */
+ * The first SIGTERM or SIGINT asks for a stop. While it is under way, a second SIGINT (somebody at
+ * a terminal) or a SIGTERM a second or more after the first SIGTERM ends the process at once
+ * through `die`, even when the loop hangs, as does a stop that outlives its deadline. Others are
+ * ignored: supervisors send both signals together. SIGHUP asks for a reload. */
 #ifndef SLUICE_SERVER_SIGNALS_H
 #define SLUICE_SERVER_SIGNALS_H
 
 #include "loop/loop.h"
 
 struct signals;
+
+/* What has been asked for, when; zeroed: nothing. */
+struct stop_requests {
+    bool by_term, by_int;
+    int64_t first_term_ms;
+};
+
+enum stop_verdict { STOP_BEGIN, STOP_GO_ON, STOP_NOW };
+
+/* Notes a SIGTERM or SIGINT at now_ms (monotonic) and says what it means. */
+enum stop_verdict stop_request(struct stop_requests *r, int signum, int64_t now_ms);
 
 struct signals_opts {
     struct loop *loop;

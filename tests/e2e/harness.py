@@ -172,6 +172,23 @@ def wait_until(condition, timeout_s, what, every_s=0.02):
     raise AssertionError(f"waited {timeout_s} s in vain for {what}")
 
 
+@contextlib.contextmanager
+def stalled_syncs(broker, stall_s):
+    """Each sync of its files takes that long, made so by a strace that comes and goes (F08)."""
+    said = broker.home / "strace.err"
+    with open(said, "wb") as err:
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-p", str(broker.pid), "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e",
+             f"inject=fdatasync,fsync:delay_enter={stall_s * 1000000}"], stderr=err, preexec_fn=die_with_parent)
+    try:
+        wait_until(lambda: b"attached" in said.read_bytes() or tracer.poll() is not None, 10, "strace to attach")
+        assert tracer.poll() is None, "strace did not attach: " + said.read_text()
+        yield
+    finally:
+        tracer.terminate()
+        tracer.wait(stall_s + 10)
+
+
 def run(command, stdin=b"", timeout_s=60, check=True):
     """Output of a program, bytes; fails with what it said."""
     done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout_s, check=False)

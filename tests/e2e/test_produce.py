@@ -1,8 +1,6 @@
 #!/usr/bin/python3
 """Produce and fetch where clients alone do not lead: lost answers, fetch sessions, settings that bound a batch."""
-import contextlib
 import struct
-import subprocess
 import time
 
 import harness
@@ -48,23 +46,9 @@ class LostAnswersTest(harness.FreshBrokerTestCase):
 
 
 class StalledDiskTest(harness.FreshBrokerTestCase):
-    """F08: each sync takes seconds, made so by a strace that comes and goes."""
+    """F08: each sync takes seconds."""
 
     STALL_S = 4
-
-    @contextlib.contextmanager
-    def stalled_syncs(self):
-        said = self.broker.home / "strace.err"
-        with open(said, "wb") as err:
-            tracer = subprocess.Popen(
-                ["strace", "-f", "-p", str(self.broker.pid), "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e",
-                 f"inject=fdatasync,fsync:delay_enter={self.STALL_S * 1000000}"], stderr=err)
-        try:
-            harness.wait_until(lambda: b"attached" in said.read_bytes(), 10, "strace to attach: " + said.read_text())
-            yield
-        finally:
-            tracer.terminate()
-            tracer.wait(self.STALL_S + 10)
 
     def metric(self, name):
         return next(float(line.split()[1]) for line in self.broker.get("/metrics")[1].splitlines()
@@ -76,7 +60,7 @@ class StalledDiskTest(harness.FreshBrokerTestCase):
         with wire.Connection(self.broker) as c:
             plain, once = wire.batch([b"plain"]), wire.batch([b"once", b"more"], producer=(7, 0, 0))
             self.assertEqual((0, 0), c.produce(self.topic, plain)[:2])
-            with self.stalled_syncs():
+            with harness.stalled_syncs(self.broker, self.STALL_S):
                 begin = time.monotonic()
                 self.assertEqual((TIMED_OUT, -1), c.produce(self.topic, once, timeout_ms=1000)[:2])
                 took = time.monotonic() - begin

@@ -164,20 +164,41 @@ class SignalsTest(harness.FreshBrokerTestCase):
         self.assertEqual("server.stopped", self.events()[-1])
         self.assertFalse((self.broker.data_dir / "ports.json").exists())
 
-    def test_a_second_signal_ends_it_at_once(self):
-        self.broker.options = ["--drain-ms", "60s"]
+    def signaled_in_a_drain(self, *signals):
+        """Signals and pauses while a produce waits for a stalled disk; (exit status, was it acknowledged)."""
+        self.broker.options = ["--drain-ms", "20s"]
         self.broker.start()
         with wire.Connection(self.broker) as c:
-            body = c.fetch_body("nothing", 0, wait_ms=50_000)
-            c.send(wire.METADATA, 1, wire.array([wire.string("nothing")]))
-            c.receive()
-            c.send(wire.FETCH, 4, body)
-            time.sleep(0.3)
-            os.kill(self.broker.pid, signal.SIGTERM)
-            time.sleep(0.2)
-            os.kill(self.broker.pid, signal.SIGTERM)
-            self.assertIn(self.broker.process.wait(2), (0, 1))
+            c.call(wire.METADATA, 1, wire.array([wire.string(self.topic)]))
+            harness.wait_until(lambda: c.produce(self.topic, wire.batch([b"x"]))[0] == 0, 10, "the topic")
+            with harness.stalled_syncs(self.broker, 3):
+                c.send_produce(self.topic, wire.batch([b"y"]), timeout_ms=60_000)
+                time.sleep(0.3)
+                for what in signals:
+                    if isinstance(what, signal.Signals):
+                        os.kill(self.broker.pid, what)
+                    else:
+                        time.sleep(what)
+                try:
+                    is_acknowledged = bool(c.receive())
+                except ConnectionError:
+                    is_acknowledged = False
+            return self.broker.process.wait(10), is_acknowledged
+
+    def test_F20_SIGTERM_x_2_with_a_second_between_ends_it_at_once(self):
+        self.assertEqual((1, False), self.signaled_in_a_drain(signal.SIGTERM, 1.1, signal.SIGTERM))
+        self.assertEqual("server.stop_now", self.events()[-1])
         self.broker.start()
+
+    def test_F20_a_second_SIGINT_ends_it_at_once(self):
+        self.assertEqual((1, False), self.signaled_in_a_drain(signal.SIGINT, 0.1, signal.SIGINT))
+        self.assertEqual("server.stop_now", self.events()[-1])
+        self.broker.start()
+
+    def test_F20_SIGTERM_x_2_and_SIGINT_together_do_not_lose_the_drain(self):
+        self.assertEqual((0, True), self.signaled_in_a_drain(signal.SIGINT, signal.SIGTERM, 0.2, signal.SIGTERM))
+        self.assertIn("server.stopping_already", self.events())
+        self.assertEqual("server.stopped", self.events()[-1])
 
     def test_a_port_in_use_is_told_with_the_process_that_has_it(self):
         self.broker.start()

@@ -141,14 +141,18 @@ class Connection:
 
     # Requests.
 
-    def produce(self, topic, payload, acks=-1, version=7, partition=0, transactional_id=None, timeout_ms=10_000):
-        """(error code, base offset, log append time)."""
+    def send_produce(self, topic, payload, acks=-1, version=7, partition=0, transactional_id=None, timeout_ms=10_000):
         body = string(transactional_id) + struct.pack(">hi", acks, timeout_ms)
         body += array([string(topic) + array([struct.pack(">i", partition) + data(payload)])])
+        return self.send(PRODUCE, version, body)
+
+    def produce(self, topic, payload, acks=-1, version=7, partition=0, transactional_id=None, timeout_ms=10_000):
+        """(error code, base offset, log append time)."""
+        sent = self.send_produce(topic, payload, acks, version, partition, transactional_id, timeout_ms)
         if acks == 0:
-            self.send(PRODUCE, version, body)
             return None
-        r = self.call(PRODUCE, version, body)
+        correlation, r = self.receive()
+        assert correlation == sent, f"answer {correlation} for request {sent}"
         assert r.take("i") == 1 and r.string() == topic and r.take("i") == 1
         _, error, offset, append_ms, _ = r.take("ihqqq")
         return error, offset, append_ms
