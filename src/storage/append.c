@@ -301,7 +301,7 @@ static void complete(struct pending *p)
     part->engine->inflight--;
     if (p->segment)
         part->engine->queued_bytes -= p->bytes;
-    if (atomic_load_explicit(&part->dropped, memory_order_relaxed))
+    if (atomic_load_explicit(&part->gone, memory_order_relaxed))
         p->err = SL_ETOPIC;
     else if (p->err != SL_OK)
         complete_failed(p);

@@ -160,7 +160,7 @@ static void one_checkpoint(struct checkpoint *c, bool final)
     mutex_unlock(c->mutex);
     if (c->snapshot.err == SL_OK)
         c->snapshot.err = save(c);
-    if (final && c->snapshot.err == SL_OK && !atomic_load(&c->engine->half_dropped))
+    if (final && c->snapshot.err == SL_OK)
         c->snapshot.err = current__write(&c->engine->current, c->snapshot.lsn, true);
     if (c->snapshot.err != SL_OK)
         LOG_WARN("checkpoint.failed", "a checkpoint did not finish and will be repeated",

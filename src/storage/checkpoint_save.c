@@ -89,9 +89,9 @@ void snapshot__free(struct snapshot *s)
 
 /* ---- checkpoint thread ------------------------------------------------------------------- */
 
-static bool is_dropped(const struct snap_segment *ss)
+static bool is_gone(const struct snap_segment *ss)
 {
-    return atomic_load(&ss->segment->part->dropped);
+    return atomic_load(&ss->segment->part->gone);
 }
 
 sl_err snapshot__sync_segment(struct local_engine *e, const struct snap_segment *ss)
@@ -122,11 +122,11 @@ static sl_err sync_segments(struct local_engine *e, struct snapshot *s)
 {
     sl_err first = SL_OK;
     for (size_t i = 0; i < s->n_segments && s->n_segments > 1; i++)
-        if (!is_dropped(&s->segments[i]))
+        if (!is_gone(&s->segments[i]))
             file_cache__start_writeback(e->files, &s->segments[i].segment->file);
     for (size_t i = 0; i < s->n_segments; i++) {
         struct snap_segment *ss = &s->segments[i];
-        if (is_dropped(ss))
+        if (is_gone(ss))
             continue;
         sl_err err = snapshot__sync_segment(e, ss);
         if (err == SL_OK && ss->n_entries > 0)
@@ -140,7 +140,7 @@ static sl_err sync_segments(struct local_engine *e, struct snapshot *s)
 static void add_rows(const struct snapshot *s, const struct snap_part *sp, struct meta_op *ops,
                      size_t *n)
 {
-    if (atomic_load(&sp->part->dropped))
+    if (atomic_load(&sp->part->gone))
         return;
     ops[(*n)++] = (struct meta_op){.kind = META_LOG_STATE_PUT, .log_state = sp->row};
     for (uint32_t k = 0; k < sp->n_segments; k++)
@@ -155,11 +155,13 @@ static sl_err commit_rows(struct local_engine *e, const struct snapshot *s)
     sl_err err = SL_OK;
     for (size_t i = 0; err == SL_OK && i < s->n_parts;) {
         size_t n = 0;
+        mutex_lock(e->rows_lock); /* no row may come back behind a deletion */
         for (; i < s->n_parts && n < CHECKPOINT_SLICE; i++)
             add_rows(s, &s->parts[i], ops, &n);
         struct meta_txn txn = {.ops = ops, .n_ops = n};
         if (n > 0)
             err = meta_commit(e->env.meta, &txn);
+        mutex_unlock(e->rows_lock);
     }
     sl_free(ops);
     return err;

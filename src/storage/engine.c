@@ -32,7 +32,8 @@ struct log_part *engine__part(struct local_engine *e, const struct log_part_id *
 
 void engine__forget_part(struct local_engine *e, struct log_part *p)
 {
-    atomic_store(&p->dropped, true);
+    SL_ASSERT(atomic_load(&p->dropped));
+    atomic_store(&p->gone, true);
     (void)map_remove(e->parts, &p->id.pid, sizeof p->id.pid);
     list_remove(&p->topic_node);
     list_remove(&p->dirty_node);
@@ -41,7 +42,6 @@ void engine__forget_part(struct local_engine *e, struct log_part *p)
         e->rescues_waiting--;
     }
     segment__unref(SL_TAKE(p->to_rescue));
-    part__wake(p);
     part__shift_segments(p, p->n_segments);
 }
 
@@ -217,6 +217,7 @@ static struct local_engine *engine_new(const struct log_cfg *cfg, const struct l
     e->cfg.data_dir = e->data_dir;
     e->parts = map_new(PARTS_MAX);
     e->topics = map_new(PARTS_MAX);
+    e->rows_lock = mutex_new();
     e->files = file_cache__new(env->vfs, e->cfg.open_files_max);
     e->started_mono_ms = clock_monotonic_ms(env->clock);
     e->handover.run = append__handover;
@@ -240,6 +241,7 @@ static void engine_free(struct local_engine *e)
     for (size_t i = 0; map_next(e->topics, &i, NULL, &value);)
         sl_free(value);
     append__free_pool(e);
+    mutex_free(e->rows_lock);
     map_free(e->parts);
     map_free(e->topics);
     file_cache__free(e->files);

@@ -102,7 +102,8 @@ struct log_part {
     bool saving;               /* a checkpoint is writing its rows */
     struct segment *to_rescue; /* counted; waits until nothing is in flight */
     /* any thread */
-    atomic_bool dropped;
+    atomic_bool dropped; /* its drop is under way or done: appends and reads end with SL_ETOPIC */
+    atomic_bool gone;    /* its rows are: nothing of it is saved any more. Set under rows_lock */
     /* log-writer thread */
     uint32_t bad_gen;
     sl_err bad_err;
@@ -191,10 +192,12 @@ struct local_engine {
     uint32_t unrescued; /* fenced segments: until their bytes moved, no checkpoint may pass them */
     uint32_t rescues_waiting; /* of them, until nothing of their partition is in flight */
     bool dead;                /* journal or metastore lost */
+    /* Held while rows of partitions are committed that a drop may be deleting: workers, checkpoint
+     * thread. */
+    struct mutex *rows_lock;
     /* any thread */
     atomic_bool refusing;      /* disk full */
     atomic_bool stopping;      /* closing: nothing is tried again */
-    atomic_bool half_dropped;  /* a drop failed: rows of its partitions are behind, no clean end */
     atomic_bool needs_journal; /* no space for one at start: nothing is appended or saved */
     atomic_uint_fast64_t syncs, sync_ns, fenced_files;
 };
@@ -310,7 +313,7 @@ sl_err recovery__run(struct local_engine *e, struct sl_fault *fault) SL_CHECKED;
 
 /* The partition of a pid, made when it is new; adds it to its topic's list. */
 struct log_part *engine__part(struct local_engine *e, const struct log_part_id *id);
-/* Takes a partition out of the maps and ends what waits for it. The caller gets the reference. */
+/* Takes a partition whose rows are gone out of the maps. The caller gets the reference. */
 void engine__forget_part(struct local_engine *e, struct log_part *p);
 
 /* ---- engine.c ------------------------------------------------------------------------------ */

@@ -7,6 +7,7 @@ struct log_part *part__new(struct local_engine *e, const struct log_part_id *id)
     struct log_part *p = sl_new(struct log_part);
     atomic_init(&p->refs, 1);
     atomic_init(&p->dropped, false);
+    atomic_init(&p->gone, false);
     p->engine = e;
     p->id = *id;
     p->gen = 1;
@@ -96,7 +97,7 @@ void part__damage(struct log_part *p, int64_t from, int64_t to)
 
 void part__mark_dirty(struct log_part *p)
 {
-    if (!list_linked(&p->dirty_node) && !atomic_load(&p->dropped))
+    if (!list_linked(&p->dirty_node) && !atomic_load(&p->gone))
         list_push_back(&p->engine->dirty, &p->dirty_node);
 }
 

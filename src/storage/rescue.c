@@ -10,7 +10,7 @@
 void checkpoint__rescue(struct checkpoint *c, struct segment *s)
 {
     struct log_part *p = s->part;
-    if (s->state == SEGMENT_FENCED || p->to_rescue || atomic_load(&p->dropped))
+    if (s->state == SEGMENT_FENCED || p->to_rescue || atomic_load(&p->gone))
         return;
     LOG_ERROR("segment.fenced", "a file could not be written or synced: it is not used any more",
               F_I64("pid", p->id.pid), F_I64("base_offset", s->base_offset));
@@ -164,16 +164,18 @@ static sl_err commit(struct local_engine *e, struct rescue *r)
         ops[n++] = (struct meta_op){.kind = META_SEGMENT_PUT, .segment = row_of_old(r)};
     ops[n++] = (struct meta_op){.kind = META_SEGMENT_PUT, .segment = row_of_fresh(r)};
     struct meta_txn txn = {.ops = ops, .n_ops = n};
+    mutex_lock(e->rows_lock);
     if (err == SL_OK)
-        err = meta_commit(e->env.meta, &txn);
+        err = atomic_load(&r->segment->part->gone) ? SL_ETOPIC : meta_commit(e->env.meta, &txn);
+    mutex_unlock(e->rows_lock);
     sl_free(ops);
     return err;
 }
 
 void rescue__run(struct local_engine *e, struct rescue *r, uint64_t from_lsn)
 {
-    /* Its topic is dropped: nobody needs the bytes, and the journal must not wait for them. */
-    r->err = atomic_load(&r->segment->part->dropped) ? SL_ETOPIC : SL_OK;
+    /* Its topic is gone: nobody needs the bytes, and the journal must not wait for them. */
+    r->err = atomic_load(&r->segment->part->gone) ? SL_ETOPIC : SL_OK;
     if (r->err != SL_OK)
         return;
     if (r->fresh->base_offset == r->segment->base_offset && !r->old_aside) {
@@ -228,9 +230,9 @@ void rescue__finished(struct task *t)
     }
     p->saving = false;
     part__mark_dirty(p);
-    if (r->err == SL_OK || atomic_load(&p->dropped))
+    if (r->err == SL_OK || atomic_load(&p->gone))
         e->unrescued--;
-    if (r->err == SL_OK && !atomic_load(&p->dropped))
+    if (r->err == SL_OK && !atomic_load(&p->gone))
         go_on(r);
     else if (r->err != SL_OK && r->err != SL_ETOPIC)
         LOG_ERROR("segment.rescue_failed", "the partition stays read-only until a restart",

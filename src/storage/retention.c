@@ -232,7 +232,7 @@ static void on_rows_gone(struct meta_txn *t)
     e->jobs_pending--;
     m->part->cleaning = false;
     sl_err err = t->err;
-    if (atomic_load(&m->part->dropped)) {
+    if (atomic_load(&m->part->gone)) {
         err = SL_ETOPIC;
     } else if (err == SL_OK) {
         doom_segments(m);
@@ -278,7 +278,7 @@ static struct removal *removal_new(struct retention *r, struct log_part *p)
 
 static bool is_free(const struct log_part *p)
 {
-    return !p->saving && !p->cleaning && !p->read_only;
+    return !p->saving && !p->cleaning && !p->read_only && !atomic_load(&p->dropped);
 }
 
 /* ---- trim -------------------------------------------------------------------------------- */

@@ -25,6 +25,7 @@ struct oracle {
     unsigned failing_calls; /* of segment files; 0: no faults */
     bool retains;           /* small retention.bytes: old segments go while all this happens */
     bool drops;             /* the topic is dropped at the end */
+    bool drop_fails;        /* by a fault: then a checkpoint passes, and more is appended */
     bool dropping, dropped; /* asked for; acknowledged */
 };
 
@@ -56,15 +57,14 @@ static size_t batch_size(struct rng *rng)
     return kind == 0 ? 300000 : kind < 4 ? 20000 : 50 + rng_below(rng, 500); /* direct path, too */
 }
 
-static void append_some(void *arg)
+static void append_from(const struct writer_arg *a, int first, int end)
 {
-    const struct writer_arg *a = arg;
     struct oracle *o = a->o;
     struct oracle_part *op = &o->parts[a->part];
     struct rng_seeded rng;
-    rng_seeded_init(&rng, o->seed * 8 + a->part);
+    rng_seeded_init(&rng, o->seed * 8 + a->part + (uint64_t)first * 1000);
     struct log_part *p = open_part(o->w, a->part + 1, o->cfg);
-    for (int i = 0; i < APPENDS; i++) {
+    for (int i = first; i < end; i++) {
         int n = 1 + (int)rng_below(&rng.rng, 3);
         struct slice batch = numbered_batch(a->part, i, n, batch_size(&rng.rng));
         enum log_durability level = rng_below(&rng.rng, 3) == 0 ? LOG_BUFFERED : LOG_DURABLE;
@@ -89,6 +89,18 @@ static void append_some(void *arg)
     }
 }
 
+static void append_some(void *arg)
+{
+    const struct writer_arg *a = arg;
+    append_from(a, 0, a->o->drop_fails ? APPENDS / 2 : APPENDS);
+}
+
+static void append_more(struct oracle *o)
+{
+    for (unsigned i = 0; i < PARTS; i++)
+        append_from(&(struct writer_arg){o, i}, APPENDS / 2, APPENDS);
+}
+
 static void run_drop(struct call *c)
 {
     struct uuid id = test_topic_id(1);
@@ -101,9 +113,26 @@ static void drop_topic(struct oracle *o)
     struct call c = {0};
     o->dropping = true;
     call(o->w, &c, run_drop);
-    SL_ASSERT(c.done.err == SL_OK);
-    o->dropped = true;
+    SL_ASSERT(c.done.err == SL_OK || o->drop_fails);
+    o->dropped = c.done.err == SL_OK;
+    o->dropping = o->dropped;
     sim_sleep_ns(INT64_C(2000000000)); /* the files go, too */
+}
+
+/* A topic whose drop was refused goes on as if nobody had asked. */
+static void drop_in_vain(struct oracle *o, struct simfs *fs, struct rng *rng)
+{
+    const bool mark = rng_below(rng, 2) == 0;
+    const struct simfs_fault fault = {.calls =
+                                          mark ? SIMFS_ALL & ~(unsigned)SIMFS_READ : SIMFS_WRITE,
+                                      .n = 1 + rng_below(rng, mark ? 3 : 2),
+                                      .err = mark ? SL_EIO : SL_ENOSPC,
+                                      .path_part = mark ? "topic.meta" : "meta.db"};
+    simfs_set_fault(fs, &fault);
+    drop_topic(o);
+    simfs_set_fault(fs, &(struct simfs_fault){0});
+    if (!o->dropped)
+        append_more(o);
 }
 
 static struct world *world_on(struct simfs *fs)
@@ -143,7 +172,9 @@ static void run(struct crash_test *t, struct simfs *fs)
         thread_join(threads[i]);
     if (o->retains)
         sim_sleep_ns(INT64_C(3000000000));
-    if (o->drops)
+    if (o->drop_fails)
+        drop_in_vain(o, fs, &rng.rng);
+    else if (o->drops)
         drop_topic(o);
     sl_err err = close_world(o->w);
     SL_ASSERT(err == SL_OK || o->failing_calls); /* a rescue may be cut short: the journal has it */
@@ -157,7 +188,8 @@ static void start(struct crash_test *t, struct rng *rng)
                          .seed = rng_u64(rng),
                          .failing_calls = o->failing_calls,
                          .retains = o->retains,
-                         .drops = o->drops};
+                         .drops = o->drops,
+                         .drop_fails = o->drop_fails};
     o->cfg.segment_bytes = o->retains ? 20000 : 100000;
     o->cfg.retention_bytes = o->retains ? 30000 : -1;
     for (unsigned i = 0; i < PARTS; i++)
@@ -304,6 +336,20 @@ static void B05_a_dropped_topic_never_comes_back_and_no_other_goes(void **state)
     crash_test(&t);
 }
 
+static void B05_a_drop_that_fails_loses_nothing_acknowledged(void **state)
+{
+    struct oracle o = {.drop_fails = true};
+    struct crash_test t = {.name = "B05 failed drop",
+                           .states = 1000,
+                           .one_in = 15,
+                           .depth_max = 2,
+                           .run = run,
+                           .check = check,
+                           .start = start,
+                           .user = &o};
+    crash_test(&t);
+}
+
 static void with_fault(unsigned calls, const char *name)
 {
     struct oracle o = {.failing_calls = calls};
@@ -344,6 +390,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(D8_also_when_it_crashes_again_while_it_recovers),
         cmocka_unit_test(D1_retention_and_crashes_take_whole_old_segments_only),
         cmocka_unit_test(B05_a_dropped_topic_never_comes_back_and_no_other_goes),
+        cmocka_unit_test(B05_a_drop_that_fails_loses_nothing_acknowledged),
         cmocka_unit_test(D7_a_failed_sync_of_a_segment_loses_nothing_acknowledged),
         cmocka_unit_test(D5_a_failed_write_of_a_segment_loses_nothing_acknowledged),
         cmocka_unit_test(D5_a_segment_that_cannot_be_made_or_cut_loses_nothing_acknowledged),

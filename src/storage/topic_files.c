@@ -11,8 +11,9 @@ struct topic_job {
     struct local_engine *engine;
     struct log_done *done;
     struct uuid topic_id;
-    struct topic_meta meta; /* writing: an owned copy */
-    struct list parts;      /* dropping: kept until done, callers may still hold them */
+    struct topic_meta meta;  /* writing: an owned copy */
+    struct log_part **parts; /* dropping: counted, until done; callers may still hold them */
+    size_t n_parts;
     int64_t delete_delay_ms;
     sl_err err;
 };
@@ -23,7 +24,6 @@ static struct topic_job *job_new(struct local_engine *e, const struct uuid *id, 
     j->engine = e;
     j->done = d;
     j->topic_id = *id;
-    list_init(&j->parts);
     e->jobs_pending++;
     return j;
 }
@@ -33,16 +33,13 @@ static void job_end(struct topic_job *j)
     struct local_engine *e = j->engine;
     struct log_done *d = j->done;
     d->err = j->err;
-    struct list parts;
-    list_init(&parts);
-    list_splice(&parts, &j->parts);
-    topic_meta__fini(&j->meta);
-    sl_free(j);
     e->jobs_pending--;
     d->done(d);
-    struct list *node;
-    while ((node = list_pop_front(&parts)))
-        part__unref(SL_CONTAINER_OF(node, struct log_part, topic_node));
+    for (size_t i = 0; i < j->n_parts; i++)
+        part__unref(j->parts[i]);
+    sl_free(j->parts);
+    topic_meta__fini(&j->meta);
+    sl_free(j);
     engine__idle_check(e);
 }
 
@@ -105,6 +102,27 @@ static sl_err delete_rows(struct local_engine *e, const struct uuid *id)
     return err == SL_ENOTFOUND ? SL_OK : err;
 }
 
+static sl_err delete_rows_of(struct topic_job *j)
+{
+    struct local_engine *e = j->engine;
+    mutex_lock(e->rows_lock);
+    sl_err err = delete_rows(e, &j->topic_id);
+    for (size_t i = 0; err == SL_OK && i < j->n_parts; i++)
+        atomic_store(&j->parts[i]->gone, true);
+    mutex_unlock(e->rows_lock);
+    return err;
+}
+
+/* The rows are still there, so the topic is: a mark that stays would only mislead whoever rebuilds
+ * meta.db. */
+static void unmark(struct topic_job *j, const char *dir)
+{
+    sl_err err = topic_meta__mark_deleted(j->engine->env.vfs, dir, false);
+    if (err != SL_OK)
+        LOG_WARN("topic.mark_stays", "a topic whose deletion failed is marked deleted in its file",
+                 F_STR("dir", dir), F_ERR(err));
+}
+
 /* The mark is durable before the rows go; a crash between is finished at the next start. */
 static void drop_run(struct work *w)
 {
@@ -114,11 +132,13 @@ static void drop_run(struct work *w)
     paths__topic_dir(dir, e->data_dir, &j->topic_id);
     if (atomic_load(&e->refusing))
         space__release_ballast(e);
-    j->err = topic_meta__mark_deleted(e->env.vfs, dir);
+    j->err = topic_meta__mark_deleted(e->env.vfs, dir, true);
     if (j->err == SL_OK)
-        j->err = delete_rows(e, &j->topic_id);
-    if (j->err != SL_OK)
+        j->err = delete_rows_of(j);
+    if (j->err != SL_OK) {
+        unmark(j, dir);
         return;
+    }
     paths__deleted_topic_dir(gone, e->data_dir, &j->topic_id);
     paths__join(topics, e->data_dir, "topics");
     sl_err err = vfs_rename(e->env.vfs, dir, gone);
@@ -129,13 +149,32 @@ static void drop_run(struct work *w)
                  F_STR("dir", dir), F_ERR(err));
 }
 
+static void forget_topic(struct local_engine *e, const struct uuid *topic_id)
+{
+    struct local_topic *t = map_remove(e->topics, topic_id->bytes, sizeof topic_id->bytes);
+    struct list *node;
+    while (t && (node = t->parts.next) != &t->parts) {
+        struct log_part *p = SL_CONTAINER_OF(node, struct log_part, topic_node);
+        engine__forget_part(e, p);
+        part__unref(p); /* the job holds another one */
+    }
+    sl_free(t);
+}
+
+/* A drop that failed has changed nothing: its partitions are written, saved and rescued as before.
+ */
 static void drop_done(struct work *w)
 {
     struct topic_job *j = SL_CONTAINER_OF(w, struct topic_job, work);
-    if (j->err == SL_OK)
+    if (j->err == SL_OK) {
+        forget_topic(j->engine, &j->topic_id);
         retention__unlink_later(j->engine, &j->topic_id, j->delete_delay_ms);
-    else if (!list_empty(&j->parts)) /* checkpoints pass them by: the next start has to scan */
-        atomic_store(&j->engine->half_dropped, true);
+    }
+    for (size_t i = 0; j->err != SL_OK && i < j->n_parts; i++)
+        if (!atomic_load(&j->parts[i]->gone))
+            atomic_store(&j->parts[i]->dropped, false);
+    if (j->err == SL_EUNKNOWN_OUTCOME)
+        engine__die(j->engine, "the metastore could not be written");
     job_end(j);
 }
 
@@ -143,14 +182,18 @@ void topic_files__drop(struct log_engine *base, const struct uuid *topic_id, str
 {
     struct local_engine *e = engine__of(base);
     struct topic_job *j = job_new(e, topic_id, d);
-    struct local_topic *t = map_remove(e->topics, topic_id->bytes, sizeof topic_id->bytes);
-    struct list *node;
-    while (t && (node = list_pop_front(&t->parts))) {
-        struct log_part *p = SL_CONTAINER_OF(node, struct log_part, topic_node);
+    struct local_topic *t = map_get(e->topics, topic_id->bytes, sizeof topic_id->bytes);
+    size_t cap = 0;
+    for (struct list *n = t ? t->parts.next : NULL; n && n != &t->parts; n = n->next) {
+        struct log_part *p = SL_CONTAINER_OF(n, struct log_part, topic_node);
+        if (j->n_parts == cap) {
+            cap = SL_MAX(cap * 2, (size_t)16);
+            j->parts = sl_realloc(j->parts, cap, sizeof(struct log_part *));
+        }
+        j->parts[j->n_parts++] = part__ref(p);
         j->delete_delay_ms = p->cfg.file_delete_delay_ms;
-        engine__forget_part(e, p);
-        list_push_back(&j->parts, &p->topic_node);
+        atomic_store(&p->dropped, true);
+        part__wake(p);
     }
-    sl_free(t);
     submit(j, drop_run, drop_done);
 }

@@ -138,19 +138,22 @@ sl_err topic_meta__load(struct vfs *v, const char *dir, struct topic_meta *ret)
     return err;
 }
 
-sl_err topic_meta__mark_deleted(struct vfs *v, const char *dir)
+sl_err topic_meta__mark_deleted(struct vfs *v, const char *dir, bool deleted)
 {
     struct topic_meta m;
     sl_err err = topic_meta__load(v, dir, &m);
     if (err == SL_ENOTFOUND)
         return SL_OK;
-    if (err == SL_ECORRUPT) { /* its name is lost, but that it goes is what must not be lost */
+    if (err == SL_ECORRUPT &&
+        deleted) { /* its name is lost, but that it goes is what must not be lost */
         m = (struct topic_meta){.name = sl_strdup("")};
         err = SL_OK;
     }
     SL_TRY(err);
-    m.deleted = true;
-    err = topic_meta__save(v, dir, &m);
+    if (deleted || m.deleted) { /* one that is there may not be durable yet */
+        m.deleted = deleted;
+        err = topic_meta__save(v, dir, &m);
+    }
     topic_meta__fini(&m);
     return err;
 }

@@ -28,8 +28,8 @@ void topic_meta__fini(struct topic_meta *m);
 sl_err topic_meta__save(struct vfs *v, const char *dir, const struct topic_meta *m) SL_CHECKED;
 /* SL_ENOTFOUND, SL_ECORRUPT, SL_EFORMAT. On SL_OK the caller finis *ret. */
 sl_err topic_meta__load(struct vfs *v, const char *dir, struct topic_meta *ret) SL_CHECKED;
-/* SL_OK also when there is no file. */
-sl_err topic_meta__mark_deleted(struct vfs *v, const char *dir) SL_CHECKED;
+/* Sets or takes back the mark. SL_OK also when there is no file. */
+sl_err topic_meta__mark_deleted(struct vfs *v, const char *dir, bool deleted) SL_CHECKED;
 /* Pure: bytes of a file. */
 sl_err topic_meta__parse(struct slice bytes, struct topic_meta *ret) SL_CHECKED;
 

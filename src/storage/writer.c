@@ -63,8 +63,10 @@ static void gather(struct writer *w, struct group *g)
         struct pending *p = SL_CONTAINER_OF(node, struct pending, node);
         if (p->err == SL_OK && p->gen == p->part->bad_gen)
             p->err = p->part->bad_err;
-        if (p->err == SL_OK && atomic_load_explicit(&p->part->dropped, memory_order_relaxed))
-            p->err = SL_ETOPIC;
+        if (p->err == SL_OK && atomic_load_explicit(&p->part->dropped, memory_order_relaxed)) {
+            p->err = p->part->bad_err = SL_ETOPIC; /* and all planned with it, if the drop fails */
+            p->part->bad_gen = p->gen;
+        }
         g->has_early |= p->durability != LOG_DURABLE;
         if (p->err != SL_OK || !p->segment)
             continue;
