@@ -1,3 +1,4 @@
+#include "broker/call_items_int.h"
 #include "broker/configs.h"
 #include "broker/topic_alter_int.h"
 
@@ -8,15 +9,6 @@ struct config_alteration {
     struct broker_alter_configs *call;
     struct broker_alter_resource *item;
 };
-
-static void item_done(struct broker_alter_configs *c)
-{
-    struct broker *b = c->call.broker;
-    if (--c->left)
-        return;
-    broker_finish(&c->call);
-    topics__leave(b);
-}
 
 /* ---- what becomes of a config --------------------------------------------------------------- */
 
@@ -68,8 +60,7 @@ static void refuse(struct broker_alter_configs *c, struct broker_alter_resource 
                    const char *message)
 {
     item->err = err;
-    if (message[0])
-        item->message = arena_strndup(c->arena, message, strlen(message));
+    item->message = items__text(&c->items, message);
 }
 
 static void ended(struct topic_alteration *a, sl_err err)
@@ -78,7 +69,7 @@ static void ended(struct topic_alteration *a, sl_err err)
     struct broker_alter_configs *c = ca->call;
     refuse(c, ca->item, err, a->fault.what);
     sl_free(ca);
-    item_done(c);
+    items__end(&c->items);
 }
 
 static void start_topic(struct broker_alter_configs *c, struct broker_alter_resource *item)
@@ -99,10 +90,8 @@ static bool has_repeated_names(const struct broker_alter_resource *item)
 {
     SL_AUTO(map_free) struct map *seen = map_new(item->n_changes);
     for (uint32_t i = 0; i < item->n_changes; i++) {
-        struct slice name = item->changes[i].name;
-        if (map_get(seen, name.data, name.len))
+        if (items__first(seen, item->changes[i].name, seen))
             return true;
-        (void)map_put(seen, name.data, name.len, seen, NULL); /* has room */
     }
     return false;
 }
@@ -121,21 +110,18 @@ static void start_item(struct broker_alter_configs *c, struct broker_alter_resou
                "file: change them there and restart it.");
     else if (item->err == SL_OK)
         refuse(c, item, SL_EINVAL, "Only topics (2) and brokers (4) have settings here.");
-    item_done(c);
+    items__end(&c->items);
 }
 
 static void refuse_repeated(struct broker_alter_configs *c)
 {
     SL_AUTO(map_free) struct map *seen = map_new(c->n_resources);
     for (uint32_t i = 0; i < c->n_resources; i++) {
-        struct broker_alter_resource *item = &c->resources[i], *first;
-        if (item->type != CONFIG_TOPIC)
+        struct broker_alter_resource *item = &c->resources[i], *first = NULL;
+        if (item->type == CONFIG_TOPIC)
+            first = items__first(seen, item->name, item);
+        if (!first)
             continue;
-        first = map_get(seen, item->name.data, item->name.len);
-        if (!first) {
-            (void)map_put(seen, item->name.data, item->name.len, item, NULL); /* has room */
-            continue;
-        }
         refuse(c, first, SL_EINVAL, "Each resource must appear at most once.");
         refuse(c, item, SL_EINVAL, "Each resource must appear at most once.");
     }
@@ -144,19 +130,12 @@ static void refuse_repeated(struct broker_alter_configs *c)
 static void run(struct broker_call *base)
 {
     struct broker_alter_configs *c = SL_CONTAINER_OF(base, struct broker_alter_configs, call);
-    struct broker *b = base->broker;
-    if (b->closing) {
-        c->err = SL_ECLOSED;
-        broker_finish(base);
+    if (!items__begin(&c->items, base, c->n_resources, &c->err))
         return;
-    }
-    topics__enter(b);
-    c->arena = arena_new(NULL);
-    c->left = c->n_resources + 1;
     refuse_repeated(c);
     for (uint32_t i = 0; i < c->n_resources; i++)
         start_item(c, &c->resources[i]);
-    item_done(c);
+    items__end(&c->items);
 }
 
 void broker_alter_configs_init(struct broker_alter_configs *c)
@@ -166,6 +145,5 @@ void broker_alter_configs_init(struct broker_alter_configs *c)
 
 void broker_alter_configs_fini(struct broker_alter_configs *c)
 {
-    arena_free(c->arena);
-    c->arena = NULL;
+    items__free(&c->items);
 }

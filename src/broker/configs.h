@@ -100,8 +100,7 @@ struct broker_alter_configs {
     uint32_t n_resources;
     sl_err err;
     /* internal */
-    struct arena *arena;
-    uint32_t left;
+    struct call_items items;
 };
 void broker_alter_configs_init(struct broker_alter_configs *c);
 void broker_alter_configs_fini(struct broker_alter_configs *c);

@@ -1,3 +1,4 @@
+#include "broker/call_items_int.h"
 #include "broker/topic_create_int.h"
 
 #include "base/alloc.h"
@@ -7,20 +8,11 @@ static struct broker_create_topics *call_of(struct broker_call *c)
     return SL_CONTAINER_OF(c, struct broker_create_topics, call);
 }
 
-static void item_done(struct broker_create_topics *c)
-{
-    struct broker *b = c->call.broker;
-    if (--c->left)
-        return;
-    broker_finish(&c->call);
-    topics__leave(b);
-}
-
 static void refuse(struct broker_create_topics *c, struct broker_create_topic *item, sl_err err,
                    const char *message)
 {
     item->err = err;
-    item->message = message[0] ? arena_strndup(c->arena, message, strlen(message)) : NULL;
+    item->message = items__text(&c->items, message);
 }
 
 struct create_item {
@@ -41,7 +33,7 @@ static void creation_ended(struct topic_creation *creation, sl_err err)
         refuse(c, i->item, err, creation->fault.what);
     }
     sl_free(i);
-    item_done(c);
+    items__end(&c->items);
 }
 
 static void start_item(struct broker_create_topics *c, struct broker_create_topic *item)
@@ -63,12 +55,10 @@ static void refuse_repeated(struct broker_create_topics *c)
 {
     SL_AUTO(map_free) struct map *seen = map_new(c->n_topics);
     for (uint32_t i = 0; i < c->n_topics; i++) {
-        struct broker_create_topic *item = &c->topics[i], *first;
-        first = map_get(seen, item->name.data, item->name.len);
-        if (!first) {
-            (void)map_put(seen, item->name.data, item->name.len, item, NULL); /* has room */
+        struct broker_create_topic *item = &c->topics[i];
+        struct broker_create_topic *first = items__first(seen, item->name, item);
+        if (!first)
             continue;
-        }
         refuse(c, first, SL_EINVAL, "Duplicate topic name.");
         refuse(c, item, SL_EINVAL, "Duplicate topic name.");
     }
@@ -89,16 +79,9 @@ static int64_t partitions_asked(const struct broker_create_topics *c)
 static void run(struct broker_call *base)
 {
     struct broker_create_topics *c = call_of(base);
-    struct broker *b = base->broker;
-    if (b->closing) {
-        c->err = SL_ECLOSED;
-        broker_finish(base);
+    if (!items__begin(&c->items, base, c->n_topics, &c->err))
         return;
-    }
-    topics__enter(b);
-    c->arena = arena_new(NULL);
-    c->defaults = b->topic_defaults;
-    c->left = c->n_topics + 1;
+    c->defaults = base->broker->topic_defaults;
     bool too_many = partitions_asked(c) > CREATE_PARTITIONS_MAX;
     if (!too_many)
         refuse_repeated(c);
@@ -111,9 +94,9 @@ static void run(struct broker_call *base)
         if (item->err == SL_OK)
             start_item(c, item);
         else
-            item_done(c);
+            items__end(&c->items);
     }
-    item_done(c);
+    items__end(&c->items);
 }
 
 void broker_create_topics_init(struct broker_create_topics *c)
@@ -123,6 +106,5 @@ void broker_create_topics_init(struct broker_create_topics *c)
 
 void broker_create_topics_fini(struct broker_create_topics *c)
 {
-    arena_free(c->arena);
-    c->arena = NULL;
+    items__free(&c->items);
 }

@@ -1,3 +1,4 @@
+#include "broker/call_items_int.h"
 #include "broker/topic_alter_int.h"
 #include "broker/topics.h"
 
@@ -8,15 +9,6 @@ struct growth {
     struct broker_grow_topics *call;
     struct broker_grow_topic *item;
 };
-
-static void item_done(struct broker_grow_topics *c)
-{
-    struct broker *b = c->call.broker;
-    if (--c->left)
-        return;
-    broker_finish(&c->call);
-    topics__leave(b);
-}
 
 static sl_err check_assignments(struct topic_alteration *a, const struct broker_grow_topic *item,
                                 int32_t n)
@@ -67,10 +59,9 @@ static void ended(struct topic_alteration *a, sl_err err)
     struct growth *g = SL_CONTAINER_OF(a, struct growth, alteration);
     struct broker_grow_topics *c = g->call;
     g->item->err = err;
-    if (a->fault.what[0])
-        g->item->message = arena_strndup(c->arena, a->fault.what, strlen(a->fault.what));
+    g->item->message = items__text(&c->items, a->fault.what);
     sl_free(g);
-    item_done(c);
+    items__end(&c->items);
 }
 
 static void start_item(struct broker_grow_topics *c, struct broker_grow_topic *item)
@@ -91,12 +82,10 @@ static void refuse_repeated(struct broker_grow_topics *c)
 {
     SL_AUTO(map_free) struct map *seen = map_new(c->n_topics);
     for (uint32_t i = 0; i < c->n_topics; i++) {
-        struct broker_grow_topic *item = &c->topics[i], *first;
-        first = map_get(seen, item->name.data, item->name.len);
-        if (!first) {
-            (void)map_put(seen, item->name.data, item->name.len, item, NULL); /* has room */
+        struct broker_grow_topic *item = &c->topics[i];
+        struct broker_grow_topic *first = items__first(seen, item->name, item);
+        if (!first)
             continue;
-        }
         first->err = item->err = SL_EINVAL;
         first->message = item->message = "Duplicate topic name.";
     }
@@ -105,23 +94,16 @@ static void refuse_repeated(struct broker_grow_topics *c)
 static void run(struct broker_call *base)
 {
     struct broker_grow_topics *c = SL_CONTAINER_OF(base, struct broker_grow_topics, call);
-    struct broker *b = base->broker;
-    if (b->closing) {
-        c->err = SL_ECLOSED;
-        broker_finish(base);
+    if (!items__begin(&c->items, base, c->n_topics, &c->err))
         return;
-    }
-    topics__enter(b);
-    c->arena = arena_new(NULL);
-    c->left = c->n_topics + 1;
     refuse_repeated(c);
     for (uint32_t i = 0; i < c->n_topics; i++) {
         if (c->topics[i].err == SL_OK)
             start_item(c, &c->topics[i]);
         else
-            item_done(c);
+            items__end(&c->items);
     }
-    item_done(c);
+    items__end(&c->items);
 }
 
 void broker_grow_topics_init(struct broker_grow_topics *c)
@@ -131,6 +113,5 @@ void broker_grow_topics_init(struct broker_grow_topics *c)
 
 void broker_grow_topics_fini(struct broker_grow_topics *c)
 {
-    arena_free(c->arena);
-    c->arena = NULL;
+    items__free(&c->items);
 }

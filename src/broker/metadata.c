@@ -1,3 +1,4 @@
+#include "broker/call_items_int.h"
 #include "broker/topic_create_int.h"
 #include "broker/topic_name.h"
 
@@ -16,23 +17,15 @@ struct auto_creation {
     struct broker_topic_view *view;
 };
 
-static void view_done(struct broker_metadata *c)
-{
-    struct broker *b = c->call.broker;
-    if (--c->left)
-        return;
-    broker_finish(&c->call);
-    topics__leave(b);
-}
-
 static sl_err fill_view(struct broker_metadata *c, struct broker_topic_view *v, struct topic *t)
 {
     SL_TRY(authorize(c->call.broker, c->call.who, OPERATION_DESCRIBE, RESOURCE_TOPIC, t->name));
     if (!v->name.data)
-        v->name = slice_str(arena_strndup(c->arena, t->name, strlen(t->name)));
+        v->name = slice_str(arena_strndup(c->items.arena, t->name, strlen(t->name)));
     v->topic_id = t->id;
     v->n_partitions = t->n_partitions;
-    v->leader_epochs = arena_alloc(c->arena, (size_t)t->n_partitions, sizeof *v->leader_epochs);
+    v->leader_epochs =
+        arena_alloc(c->items.arena, (size_t)t->n_partitions, sizeof *v->leader_epochs);
     for (int32_t i = 0; i < t->n_partitions; i++) {
         struct log_part_state state;
         log_part_state(c->call.broker->env.log, t->partitions[i].log, &state);
@@ -54,7 +47,7 @@ static void creation_ended(struct topic_creation *creation, sl_err err)
     else
         v->err = err == SL_OK || err == SL_EEXISTS ? SL_ETOPIC : err; /* deleted meanwhile */
     sl_free(a);
-    view_done(c);
+    items__end(&c->items);
 }
 
 static void create(struct broker_metadata *c, struct broker_topic_view *v)
@@ -101,7 +94,7 @@ static void look(struct broker_metadata *c, struct broker_topic_view *v)
     } else {
         v->err = SL_ETOPIC;
     }
-    view_done(c);
+    items__end(&c->items);
 }
 
 static int by_name(const void *a, const void *b)
@@ -124,7 +117,7 @@ static void look_at_all(struct broker_metadata *c)
             topics[n++] = t;
     }
     qsort(topics, n, sizeof *topics, by_name);
-    c->topics = arena_alloc(c->arena, n, sizeof *c->topics);
+    c->topics = arena_alloc(c->items.arena, n, sizeof *c->topics);
     c->n_topics = (uint32_t)n;
     for (size_t i = 0; i < n; i++)
         c->topics[i].err = fill_view(c, &c->topics[i], topics[i]);
@@ -134,23 +127,13 @@ static void look_at_all(struct broker_metadata *c)
 static void run(struct broker_call *base)
 {
     struct broker_metadata *c = SL_CONTAINER_OF(base, struct broker_metadata, call);
-    struct broker *b = base->broker;
-    if (b->closing) {
-        c->err = SL_ECLOSED;
-        broker_finish(base);
+    if (!items__begin(&c->items, base, c->all ? 0 : c->n_topics, &c->err))
         return;
-    }
-    topics__enter(b);
-    c->arena = arena_new(NULL);
-    c->left = 1;
-    if (c->all) {
+    if (c->all)
         look_at_all(c);
-    } else {
-        c->left += c->n_topics;
-        for (uint32_t i = 0; i < c->n_topics; i++)
-            look(c, &c->topics[i]);
-    }
-    view_done(c);
+    for (uint32_t i = 0; !c->all && i < c->n_topics; i++)
+        look(c, &c->topics[i]);
+    items__end(&c->items);
 }
 
 void broker_metadata_init(struct broker_metadata *c)
@@ -160,6 +143,5 @@ void broker_metadata_init(struct broker_metadata *c)
 
 void broker_metadata_fini(struct broker_metadata *c)
 {
-    arena_free(c->arena);
-    c->arena = NULL;
+    items__free(&c->items);
 }

@@ -1,5 +1,5 @@
+#include "broker/call_items_int.h"
 #include "broker/topics.h"
-#include "broker/topics_int.h"
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -14,23 +14,13 @@ struct deletion {
     struct broker_delete_topic *item;
 };
 
-static void item_done(struct broker_delete_topics *c)
-{
-    struct broker *b = c->call.broker;
-    if (--c->left)
-        return;
-    broker_finish(&c->call);
-    topics__leave(b);
-}
-
 static void end_item(struct deletion *d, sl_err err, const char *message)
 {
     struct broker_delete_topics *c = d->call;
     d->item->err = err;
-    if (message[0])
-        d->item->message = arena_strndup(c->arena, message, strlen(message));
+    d->item->message = items__text(&c->items, message);
     sl_free(d);
-    item_done(c);
+    items__end(&c->items);
 }
 
 /* ---- the op --------------------------------------------------------------------------------- */
@@ -124,28 +114,24 @@ static void start_item(struct deletion *d)
         return;
     }
     d->item->topic_id = t->id;
-    d->item->ret_name = arena_strndup(d->call->arena, t->name, strlen(t->name));
+    d->item->ret_name = arena_strndup(d->call->items.arena, t->name, strlen(t->name));
     begin(d, t);
 }
 
-static const uint8_t *key_of(const struct broker_delete_topic *item, size_t *ret_len)
+static struct slice key_of(const struct broker_delete_topic *item)
 {
-    *ret_len = item->name.data ? item->name.len : sizeof item->topic_id.bytes;
-    return item->name.data ? item->name.data : item->topic_id.bytes;
+    return item->name.data ? item->name
+                           : slice_of(item->topic_id.bytes, sizeof item->topic_id.bytes);
 }
 
 static void refuse_repeated(struct broker_delete_topics *c)
 {
     SL_AUTO(map_free) struct map *seen = map_new(c->n_topics);
     for (uint32_t i = 0; i < c->n_topics; i++) {
-        struct broker_delete_topic *item = &c->topics[i], *first;
-        size_t len = 0;
-        const uint8_t *key = key_of(item, &len);
-        first = map_get(seen, key, len);
-        if (!first) {
-            (void)map_put(seen, key, len, item, NULL); /* has room */
+        struct broker_delete_topic *item = &c->topics[i];
+        struct broker_delete_topic *first = items__first(seen, key_of(item), item);
+        if (!first)
             continue;
-        }
         first->err = item->err = SL_EINVAL;
         first->message = item->message = "Duplicate topic.";
     }
@@ -154,19 +140,12 @@ static void refuse_repeated(struct broker_delete_topics *c)
 static void run(struct broker_call *base)
 {
     struct broker_delete_topics *c = SL_CONTAINER_OF(base, struct broker_delete_topics, call);
-    struct broker *b = base->broker;
-    if (b->closing) {
-        c->err = SL_ECLOSED;
-        broker_finish(base);
+    if (!items__begin(&c->items, base, c->n_topics, &c->err))
         return;
-    }
-    topics__enter(b);
-    c->arena = arena_new(NULL);
-    c->left = c->n_topics + 1;
     refuse_repeated(c);
     for (uint32_t i = 0; i < c->n_topics; i++) {
         if (c->topics[i].err != SL_OK) {
-            item_done(c);
+            items__end(&c->items);
             continue;
         }
         struct deletion *d = sl_new(struct deletion);
@@ -174,7 +153,7 @@ static void run(struct broker_call *base)
         d->item = &c->topics[i];
         start_item(d);
     }
-    item_done(c);
+    items__end(&c->items);
 }
 
 void broker_delete_topics_init(struct broker_delete_topics *c)
@@ -184,6 +163,5 @@ void broker_delete_topics_init(struct broker_delete_topics *c)
 
 void broker_delete_topics_fini(struct broker_delete_topics *c)
 {
-    arena_free(c->arena);
-    c->arena = NULL;
+    items__free(&c->items);
 }

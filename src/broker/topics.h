@@ -27,6 +27,13 @@ struct replica_assignment {
     uint32_t n_broker_ids;
 };
 
+/* Internal: how many items of a call have no answer yet, and memory of what they are told. */
+struct call_items {
+    struct broker_call *call;
+    struct arena *arena;
+    uint32_t left;
+};
+
 /* ---- create --------------------------------------------------------------------------------- */
 
 /* SL_EEXISTS, SL_ETOPIC_NAME, SL_EPARTITIONS, SL_EREPLICATION, SL_EASSIGNMENT, SL_ECONFIG,
@@ -58,8 +65,7 @@ struct broker_create_topics {
     sl_err err;
     struct topic_config defaults; /* of the broker */
     /* internal */
-    struct arena *arena;
-    uint32_t left;
+    struct call_items items;
 };
 void broker_create_topics_init(struct broker_create_topics *c);
 void broker_create_topics_fini(struct broker_create_topics *c);
@@ -83,8 +89,7 @@ struct broker_delete_topics {
     uint32_t n_topics;
     sl_err err;
     /* internal */
-    struct arena *arena;
-    uint32_t left;
+    struct call_items items;
 };
 void broker_delete_topics_init(struct broker_delete_topics *c);
 void broker_delete_topics_fini(struct broker_delete_topics *c);
@@ -108,8 +113,7 @@ struct broker_grow_topics {
     struct broker_grow_topic *topics;
     uint32_t n_topics;
     sl_err err;
-    struct arena *arena;
-    uint32_t left;
+    struct call_items items;
 };
 void broker_grow_topics_init(struct broker_grow_topics *c);
 void broker_grow_topics_fini(struct broker_grow_topics *c);
@@ -136,8 +140,8 @@ struct broker_metadata {
     uint32_t n_topics;
     sl_err err;
     /* internal */
-    struct arena *arena;
-    uint32_t left, n_created;
+    struct call_items items;
+    uint32_t n_created;
 };
 void broker_metadata_init(struct broker_metadata *c);
 void broker_metadata_fini(struct broker_metadata *c);

@@ -11,6 +11,14 @@ int16_t kafka__admin_error(sl_err err)
     return kafka_error(err);
 }
 
+struct kafka_item_answer kafka__item_answer(sl_err call, sl_err item, const char *text)
+{
+    sl_err err = call != SL_OK ? call : item;
+    if (!text && err != SL_OK)
+        text = sl_err_text(err);
+    return (struct kafka_item_answer){err, kafka__admin_error(err), kafka__nullable(text)};
+}
+
 struct slice kafka__nullable(const char *text)
 {
     return text ? slice_str(text) : (struct slice){0};

@@ -6,6 +6,14 @@
 #include "kafka/request.h"
 
 int16_t kafka__admin_error(sl_err err);
+/* What one item of a call is told: an error of the whole call comes first, and `text` (NULL: none)
+ * before the error's own sentence. */
+struct kafka_item_answer {
+    sl_err err;
+    int16_t code;
+    struct slice message; /* null when all is well and there is no text */
+};
+struct kafka_item_answer kafka__item_answer(sl_err call, sl_err item, const char *text);
 /* "" for NULL is not the same: data NULL is a null string. */
 struct slice kafka__nullable(const char *text);
 /* The bit field of KIP-430. */

@@ -16,13 +16,11 @@ static void answer(struct kafka_request *r, const struct broker_grow_topics *cal
         return;
     for (uint32_t i = 0; i < call->n_topics; i++) {
         const struct broker_grow_topic *topic = &call->topics[i];
-        sl_err err = call->err != SL_OK ? call->err : topic->err;
+        struct kafka_item_answer a = kafka__item_answer(call->err, topic->err, topic->message);
         out.results[i] = kafka_create_partitions_response_topic_result_default;
         out.results[i].name = topic->name;
-        out.results[i].error_code = kafka__admin_error(err);
-        out.results[i].error_message = kafka__nullable(topic->message ? topic->message
-                                                       : err == SL_OK ? NULL
-                                                                      : sl_err_text(err));
+        out.results[i].error_code = a.code;
+        out.results[i].error_message = a.message;
     }
     kafka_reply(r, &out);
 }

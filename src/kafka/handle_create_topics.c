@@ -14,7 +14,7 @@ static bool fill_configs(struct kafka_request *r, const struct broker_create_top
                          struct kafka_create_topics_response_creatable_topic_result *ret)
 {
     const struct config_entry *entries =
-        topic_config_entries(&topic->config, &call->defaults, call->arena, &ret->n_configs);
+        topic_config_entries(&topic->config, &call->defaults, call->items.arena, &ret->n_configs);
     ret->configs = kafka_alloc(r, ret->n_configs, sizeof *ret->configs);
     if (!ret->configs)
         return false;
@@ -33,15 +33,13 @@ static bool fill_topic(struct kafka_request *r, const struct broker_create_topic
                        const struct broker_create_topic *topic,
                        struct kafka_create_topics_response_creatable_topic_result *ret)
 {
-    sl_err err = call->err != SL_OK ? call->err : topic->err;
+    struct kafka_item_answer a = kafka__item_answer(call->err, topic->err, topic->message);
     *ret = kafka_create_topics_response_creatable_topic_result_default;
     ret->name = topic->name;
-    ret->error_code = kafka__admin_error(err);
-    ret->error_message = kafka__nullable(topic->message ? topic->message
-                                         : err == SL_OK ? NULL
-                                                        : sl_err_text(err));
+    ret->error_code = a.code;
+    ret->error_message = a.message;
     ret->configs_is_null = true;
-    if (err != SL_OK)
+    if (a.err != SL_OK)
         return true;
     ret->topic_id = topic->topic_id;
     ret->num_partitions = topic->n_partitions;

@@ -13,14 +13,12 @@ static void fill_topic(const struct kafka_request *r, const struct broker_delete
                        const struct broker_delete_topic *topic,
                        struct kafka_delete_topics_response_deletable_topic_result *ret)
 {
-    sl_err err = call->err != SL_OK ? call->err : topic->err;
+    struct kafka_item_answer a = kafka__item_answer(call->err, topic->err, topic->message);
     *ret = kafka_delete_topics_response_deletable_topic_result_default;
     ret->name = topic->name.data ? topic->name : kafka__nullable(topic->ret_name);
     ret->topic_id = topic->topic_id;
-    ret->error_code = kafka__admin_error(err);
-    ret->error_message = kafka__nullable(topic->message ? topic->message
-                                         : err == SL_OK ? NULL
-                                                        : sl_err_text(err));
+    ret->error_code = a.code;
+    ret->error_message = a.message;
 }
 
 static void answer(struct kafka_request *r, const struct broker_delete_topics *call)

@@ -41,15 +41,13 @@ static bool fill_resource(struct kafka_request *r, const struct broker_describe_
                           const struct broker_describe_resource *resource,
                           struct kafka_describe_configs_response_result *ret)
 {
-    sl_err err = call->err != SL_OK ? call->err : resource->err;
+    struct kafka_item_answer a = kafka__item_answer(call->err, resource->err, resource->message);
     *ret = kafka_describe_configs_response_result_default;
     ret->resource_type = resource->type;
     ret->resource_name = resource->name;
-    ret->error_code = kafka__admin_error(err);
-    ret->error_message = kafka__nullable(resource->message ? resource->message
-                                         : err == SL_OK    ? NULL
-                                                           : sl_err_text(err));
-    if (err != SL_OK)
+    ret->error_code = a.code;
+    ret->error_message = a.message;
+    if (a.err != SL_OK)
         return true;
     ret->n_configs = resource->n_entries;
     ret->configs = kafka_alloc(r, ret->n_configs, sizeof *ret->configs);
