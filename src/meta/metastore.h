@@ -83,7 +83,7 @@ enum meta_op_kind {
     META_LOG_START_PUT,    /* log_state.pid, log_state.log_start only */
     META_SEGMENT_PUT,      /* segment */
     META_SEGMENT_DELETE,   /* segment.pid, segment.base_offset */
-    META_LEADER_EPOCH_PUT, /* leader_epoch */
+    META_LEADER_EPOCH_PUT, /* leader_epoch; older ones that do not start before it go */
     META_GROUP_PUT,        /* group */
     META_GROUP_DELETE,     /* group.org, group.group: with its offsets */
     META_OFFSET_PUT,       /* offset */

@@ -107,47 +107,84 @@ sl_err record_next_header(struct record *r, struct record_header *ret)
     return SL_OK;
 }
 
-static sl_err find_in_stream(struct record_stream *s, const struct batch_info *info,
-                             int64_t timestamp_ms, int64_t *ret_offset, int64_t *ret_timestamp_ms)
+/* What is looked for among the records from offset_min on: the first at or behind a time, or the
+ * highest time. */
+struct time_search {
+    int64_t offset_min, timestamp_ms;
+    bool wants_max, found;
+    int64_t offset, found_ms;
+};
+
+static sl_err search_stream(struct record_stream *s, const struct batch_info *info,
+                            struct time_search *t)
 {
     struct record_head head;
     for (int32_t i = 0; i < info->record_count; i++) {
         SL_TRY(stream__next(s, &head));
-        int64_t found_ms =
+        int64_t offset = info->base_offset + head.offset_delta;
+        int64_t time_ms =
             (int64_t)((uint64_t)info->base_timestamp + (uint64_t)head.timestamp_delta);
-        if (found_ms >= timestamp_ms) {
-            *ret_offset = info->base_offset + head.offset_delta;
-            *ret_timestamp_ms = found_ms;
-            return SL_OK;
-        }
+        if (offset < t->offset_min)
+            continue;
+        if (t->wants_max ? t->found && time_ms <= t->found_ms : time_ms < t->timestamp_ms)
+            continue;
+        t->found = true;
+        t->offset = offset;
+        t->found_ms = time_ms;
+        if (!t->wants_max)
+            break;
     }
-    return SL_EEND;
+    return t->found ? SL_OK : SL_EEND;
 }
 
-sl_err records_find_timestamp(struct slice batch, int64_t timestamp_ms, int64_t *ret_offset,
-                              int64_t *ret_timestamp_ms)
+static sl_err search_batch(struct slice batch, struct time_search *t)
 {
     struct batch_info info;
     struct record_stream s;
     SL_TRY(batch_peek(batch, &info));
-    if (info.max_timestamp < timestamp_ms)
+    if (batch_last_offset(&info) < t->offset_min ||
+        (!t->wants_max && info.max_timestamp < t->timestamp_ms))
         return SL_EEND;
     if (info.attributes & BATCH_LOG_APPEND_TIME) {
-        *ret_offset = info.base_offset;
-        *ret_timestamp_ms = info.max_timestamp;
+        t->offset = SL_MAX(info.base_offset, t->offset_min);
+        t->found_ms = info.max_timestamp;
         return SL_OK;
     }
     struct slice payload = payload_of(batch, &info);
     unsigned codec = info.attributes & BATCH_CODEC_MASK;
     if (codec == CODEC_NONE) {
         stream__over(&s, payload);
-        return find_in_stream(&s, &info, timestamp_ms, ret_offset, ret_timestamp_ms);
+        return search_stream(&s, &info, t);
     }
     SL_AUTO(decoder_free) struct decoder *d = decoder_new();
     uint8_t *window = sl_new_array(uint8_t, STREAM_WINDOW_BYTES);
     sl_err err = stream__start(&s, d, window, codec, payload, LOOKUP_OUTPUT_BYTES_MAX);
     if (err == SL_OK)
-        err = find_in_stream(&s, &info, timestamp_ms, ret_offset, ret_timestamp_ms);
+        err = search_stream(&s, &info, t);
     sl_free(window);
     return err;
+}
+
+sl_err records_find_timestamp(struct slice batch, int64_t timestamp_ms, int64_t *ret_offset,
+                              int64_t *ret_timestamp_ms)
+{
+    return records_find_timestamp_from(batch, 0, timestamp_ms, ret_offset, ret_timestamp_ms);
+}
+
+sl_err records_find_timestamp_from(struct slice batch, int64_t offset_min, int64_t timestamp_ms,
+                                   int64_t *ret_offset, int64_t *ret_timestamp_ms)
+{
+    struct time_search t = {.offset_min = offset_min, .timestamp_ms = timestamp_ms};
+    SL_TRY(search_batch(batch, &t));
+    *ret_offset = t.offset;
+    *ret_timestamp_ms = t.found_ms;
+    return SL_OK;
+}
+
+sl_err records_max_timestamp_from(struct slice batch, int64_t offset_min, int64_t *ret_timestamp_ms)
+{
+    struct time_search t = {.offset_min = offset_min, .wants_max = true};
+    SL_TRY(search_batch(batch, &t));
+    *ret_timestamp_ms = t.found_ms;
+    return SL_OK;
 }

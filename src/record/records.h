@@ -41,5 +41,11 @@ sl_err record_next_header(struct record *r, struct record_header *ret) SL_CHECKE
  * the record that has it. Decompresses window by window and may take long: for workers. */
 sl_err records_find_timestamp(struct slice batch, int64_t timestamp_ms, int64_t *ret_offset,
                               int64_t *ret_timestamp_ms) SL_CHECKED;
+/* The same among the records from offset_min on, and the highest time of them: for a batch in the
+ * middle of which the log starts. */
+sl_err records_find_timestamp_from(struct slice batch, int64_t offset_min, int64_t timestamp_ms,
+                                   int64_t *ret_offset, int64_t *ret_timestamp_ms) SL_CHECKED;
+sl_err records_max_timestamp_from(struct slice batch, int64_t offset_min,
+                                  int64_t *ret_timestamp_ms) SL_CHECKED;
 
 #endif

@@ -89,7 +89,9 @@ static sl_err sync_locked(struct file_cache *c, struct cached_file *f)
     f->syncing = false;
     if (--f->pins == 0)
         rest(c, f);
-    if (err == SL_OK) {
+    if (err == SL_OK && f->lost) {
+        /* its content is on disk, its name perhaps not */
+    } else if (err == SL_OK) {
         f->synced_bytes = SL_MAX(f->synced_bytes, bytes);
         f->synced_next = SL_MAX(f->synced_next, next);
     } else {
@@ -232,6 +234,16 @@ void file_cache__fence(struct file_cache *c, struct cached_file *f)
     mutex_lock(c->mutex);
     f->fenced = true;
     set_dirty(c, f, false);
+    mutex_unlock(c->mutex);
+}
+
+void file_cache__lose(struct file_cache *c, struct cached_file *f, int64_t base_offset)
+{
+    file_cache__fence(c, f);
+    mutex_lock(c->mutex);
+    f->lost = true;
+    f->synced_bytes = 0;
+    f->synced_next = base_offset;
     mutex_unlock(c->mutex);
 }
 

@@ -15,7 +15,7 @@ struct cached_file {
     struct list lru; /* linked: open and not pinned */
     struct vfs_file *file;
     uint32_t pins;
-    bool dirty, syncing, fenced, used_once;
+    bool dirty, syncing, fenced, lost, used_once;
     uint64_t written_bytes, synced_bytes; /* ends of the valid content */
     int64_t written_next, synced_next;    /* first offsets behind them */
 };
@@ -40,6 +40,8 @@ void file_cache__wrote(struct file_cache *c, struct cached_file *f, uint64_t byt
                        int64_t next_offset);
 /* Cut back to what was there before a failed write. */
 void file_cache__fence(struct file_cache *c, struct cached_file *f);
+/* Fenced, and its name may not be on disk: nothing of it counts as synced. */
+void file_cache__lose(struct file_cache *c, struct cached_file *f, int64_t base_offset);
 bool file_cache__fenced(struct file_cache *c, const struct cached_file *f);
 /* Syncs when dirty, after waiting for a sync under way. SL_EIO: it failed, now or before. */
 sl_err file_cache__sync(struct file_cache *c, struct cached_file *f) SL_CHECKED;

@@ -331,6 +331,63 @@ static void the_exact_record_is_found_inside_a_compressed_batch(void **state)
     play(time_in_batch);
 }
 
+static void expect_max(struct world *w, struct log_part *p, int64_t offset, int64_t time_ms)
+{
+    struct call c = {.lookup = {.part = p, .kind = LOG_MAX_TIMESTAMP}};
+    call(w, &c, run_lookup);
+    assert_int_equal(SL_OK, c.lookup.err);
+    assert_int_equal(offset, c.lookup.offset);
+    assert_int_equal(time_ms, c.lookup.found_timestamp_ms);
+}
+
+static void trim_to(struct world *w, struct log_part *p, int64_t offset)
+{
+    struct call c = {.part = p, .number = offset};
+    call(w, &c, run_trim);
+    assert_int_equal(SL_OK, c.done.err);
+}
+
+static struct slice batch_of_times(enum codec codec, const int64_t *times_ms, int n)
+{
+    struct batch_builder *b = batch_builder_new(codec, 1 << 20);
+    for (int i = 0; i < n; i++) {
+        struct new_record r = {.timestamp_ms = times_ms[i], .value = slice_str("v")};
+        SL_ASSERT(batch_builder_add(b, &r) == SL_OK);
+    }
+    struct slice batch;
+    SL_ASSERT(batch_builder_finish(b, &batch_producer_none, &batch) == SL_OK);
+    batch_builder_free(b);
+    return batch;
+}
+
+/* The log start goes through two batches of one segment, and behind them. */
+static void max_of_rest(struct world *w)
+{
+    static const int64_t first[] = {4000, 9000, 2000}, second[] = {3000, 7000, 6000, 500};
+    struct log_part *p = open_part(w, 1, test_topic_cfg);
+    append_batch(w, p, batch_of_times(CODEC_NONE, first, 3), LOG_DURABLE);
+    append_batch(w, p, batch_of_times(CODEC_LZ4, second, 4), LOG_DURABLE);
+    expect_max(w, p, 1, 9000);
+    trim_to(w, p, 1);
+    expect_max(w, p, 1, 9000);
+    trim_to(w, p, 2);
+    expect_max(w, p, 4, 7000);
+    assert_int_equal(2, offset_for(w, p, 100)); /* in the middle of a batch */
+    trim_to(w, p, 5);
+    expect_max(w, p, 5, 6000);
+    trim_to(w, p, 6);
+    expect_max(w, p, 6, 500);
+    trim_to(w, p, 7);
+    expect_max(w, p, -1, -1);
+    append_batch(w, p, batch_at(50, 1), LOG_DURABLE);
+    expect_max(w, p, 7, 50);
+}
+
+static void the_max_timestamp_is_that_of_what_a_trim_left(void **state)
+{
+    play(max_of_rest);
+}
+
 /* ---- idempotence, limits, disk full ------------------------------------------------------- */
 
 static struct slice sequenced(int64_t id, int16_t epoch, int32_t sequence)
@@ -529,6 +586,7 @@ int main(void)
         cmocka_unit_test(B05_a_dropped_topic_is_gone_and_stays_gone),
         cmocka_unit_test(a_watch_fires_once_also_when_armed_late),
         cmocka_unit_test(offsets_are_found_by_time_in_memory_in_files_and_after_a_restart),
+        cmocka_unit_test(the_max_timestamp_is_that_of_what_a_trim_left),
         cmocka_unit_test(the_exact_record_is_found_inside_a_compressed_batch),
         cmocka_unit_test(B08_a_retry_is_answered_with_its_first_offset_also_after_a_restart),
         cmocka_unit_test(B08_a_repeat_of_what_is_under_way_gets_its_result),

@@ -265,7 +265,8 @@ static inline void log_part_configure(struct log_engine *e, struct log_part *p,
 {
     e->ops->part_configure(e, p, cfg);
 }
-/* Moves the log start to `offset` (DeleteRecords), durably, then removes whole segments below. */
+/* Moves the log start to `offset` (DeleteRecords), durably, then removes whole segments below.
+ * SL_ETIMEDOUT: a rescue that does not end held the partition; nothing happened. */
 static inline void log_trim(struct log_engine *e, struct log_part *p, int64_t offset,
                             struct log_done *d)
 {

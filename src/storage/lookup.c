@@ -14,6 +14,7 @@ struct lookup_job {
     struct log_part *part;   /* counted */
     struct segment *segment; /* counted */
     int64_t timestamp_ms, log_start;
+    bool measures; /* first the highest time of what is left of a segment cut by the log start */
     uint64_t from, end; /* bytes to look at; from 0: the index files may know better */
     bool found;
     sl_err err;
@@ -49,18 +50,61 @@ static sl_err look_in_batch(struct lookup_job *j, struct scan *scan, const struc
     SL_TRY(scan__peek(scan, true, &checked, &bytes));
     struct log_lookup *l = j->lookup;
     int64_t offset = -1, time_ms = -1;
-    sl_err err =
-        records_find_timestamp(slice_of(bytes, info->bytes), j->timestamp_ms, &offset, &time_ms);
+    sl_err err = records_find_timestamp_from(slice_of(bytes, info->bytes), j->log_start,
+                                             j->timestamp_ms, &offset, &time_ms);
     if (err == SL_EEND)
-        return SL_OK; /* its header promises more than its records have */
+        return SL_OK; /* its header promises more than the records that are left have */
     SL_TRY(err);
-    if (offset < j->log_start)
-        return SL_OK;
     l->offset = offset;
     l->found_timestamp_ms = time_ms;
     l->leader_epoch = info->leader_epoch;
     j->found = true;
     return SL_OK;
+}
+
+/* Raises timestamp_ms to the highest time in a batch at or behind the log start. */
+static sl_err measure_batch(struct lookup_job *j, struct scan *scan, const struct batch_info *info)
+{
+    struct batch_info checked;
+    const uint8_t *bytes = NULL;
+    int64_t time_ms = info->max_timestamp;
+    if (info->base_offset < j->log_start) {
+        SL_TRY(scan__peek(scan, true, &checked, &bytes));
+        SL_TRY(records_max_timestamp_from(slice_of(bytes, info->bytes), j->log_start, &time_ms));
+    }
+    j->timestamp_ms = SL_MAX(j->timestamp_ms, time_ms);
+    return SL_OK;
+}
+
+static uint64_t start_of_log(const struct lookup_job *j)
+{
+    char path[PATH_BYTES];
+    uint32_t found_rel = 0, pos = 0;
+    uint32_t rel = (uint32_t)(j->log_start - j->segment->base_offset);
+    segment__path(j->segment, ".idx", path);
+    if (index__find(j->engine->env.vfs, path, segment__seed(j->segment), rel, &found_rel, &pos) !=
+        SL_OK)
+        return 0;
+    return pos < j->end ? pos : 0;
+}
+
+static sl_err measure(struct lookup_job *j, struct vfs_file *f)
+{
+    struct scan scan;
+    scan__init(&scan, f, start_of_log(j), j->end);
+    sl_err err = SL_OK;
+    while (err == SL_OK) {
+        struct batch_info info;
+        err = scan__peek(&scan, false, &info, NULL);
+        if (err == SL_ECORRUPT)
+            err = scan__hunt(&scan, j->segment->base_offset, INT64_MAX, &info);
+        if (err == SL_OK && batch_last_offset(&info) >= j->log_start)
+            err = measure_batch(j, &scan, &info);
+        if (err == SL_OK)
+            scan__skip(&scan, &info);
+    }
+    scan__fini(&scan);
+    return err == SL_EEND ? SL_OK : err;
 }
 
 /* Batches before the log start do not count; damaged ones are passed over. */
@@ -93,7 +137,7 @@ static void worker_run(struct work *w)
     j->err = file_cache__pin(j->engine->files, &j->segment->file, path, VFS_WRITE, &f);
     if (j->err != SL_OK)
         return;
-    j->err = look(j, f);
+    j->err = j->measures ? measure(j, f) : look(j, f);
     file_cache__unpin(j->engine->files, &j->segment->file);
 }
 
@@ -146,11 +190,33 @@ static void worker_done(struct work *w)
     segment__unref(SL_TAKE(j->segment));
     struct segment *next = NULL;
     if (j->err == SL_OK && !j->found && !atomic_load(&j->part->dropped))
-        next = first_with_time(j->part, base + 1, j->timestamp_ms);
+        next = first_with_time(j->part, j->measures ? 0 : base + 1, j->timestamp_ms);
+    j->measures = false;
     if (next)
         submit(j, next);
     else
         finish(j);
+}
+
+/* The log starts in its middle, and the time that it is known for may be of a record before that:
+ * when no other segment has a higher one, what is left must be measured. */
+static struct segment *to_measure(const struct log_part *p, int64_t *time_ms)
+{
+    struct segment *cut = NULL;
+    int64_t others = -1;
+    for (uint32_t i = 0; i < p->n_segments; i++) {
+        struct segment *s = p->segments[i];
+        if (s->bytes == 0 || s->next_offset <= p->log_start)
+            continue;
+        if (s->base_offset < p->log_start)
+            cut = s;
+        else
+            others = SL_MAX(others, s->max_timestamp_ms);
+    }
+    if (!cut || cut->max_timestamp_ms <= others)
+        return NULL;
+    *time_ms = others;
+    return cut;
 }
 
 static int64_t max_timestamp(const struct log_part *p)
@@ -171,8 +237,10 @@ sl_err lookup__start(struct log_engine *base, struct log_lookup *l)
     if (l->err != SL_OK)
         return l->err;
     int64_t time_ms = l->kind == LOG_MAX_TIMESTAMP ? max_timestamp(p) : l->timestamp_ms;
-    struct segment *s =
-        time_ms < 0 && l->kind == LOG_MAX_TIMESTAMP ? NULL : first_with_time(p, 0, time_ms);
+    struct segment *cut = l->kind == LOG_MAX_TIMESTAMP ? to_measure(p, &time_ms) : NULL;
+    struct segment *s = cut;
+    if (!cut && (time_ms >= 0 || l->kind == LOG_BY_TIMESTAMP))
+        s = first_with_time(p, 0, time_ms);
     if (!s)
         return SL_OK;
     struct lookup_job *j = sl_new(struct lookup_job);
@@ -181,6 +249,7 @@ sl_err lookup__start(struct log_engine *base, struct log_lookup *l)
     j->part = part__ref(p);
     j->timestamp_ms = time_ms;
     j->log_start = p->log_start;
+    j->measures = cut != NULL;
     submit(j, s);
     return SL_PENDING;
 }

@@ -4,6 +4,8 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
+#include <stdio.h>
+
 enum { REWRITE_BYTES = 1 << 20 };
 
 /* One segment under examination. */
@@ -68,6 +70,25 @@ static sl_err visit_file(void *arg, const char *name)
     return SL_OK;
 }
 
+/* Index files of segments that retention removed, but not yet for good, before the crash. They are
+ * caches: without a segment nobody needs them. */
+static sl_err visit_index(void *arg, const char *name)
+{
+    struct listing *l = arg;
+    char log[64];
+    int64_t base;
+    bool is_index = has_suffix(name, ".idx") || has_suffix(name, ".tix");
+    if (!is_index || strlen(name) >= sizeof log)
+        return SL_OK;
+    (void)snprintf(log, sizeof log, "%.*s.log", (int)strlen(name) - 4, name);
+    if (!paths__parse_segment(log, &base))
+        return SL_OK;
+    for (uint32_t i = 0; i < l->part->n_segments; i++)
+        if (l->part->segments[i]->base_offset == base)
+            return SL_OK;
+    return remove_leftover(l, name);
+}
+
 /* Somebody removed it. One topic's loss is told by its holes and stops no start (F20). */
 sl_err recovery__make_folder(struct recovery *r, const struct log_part *p)
 {
@@ -87,7 +108,10 @@ static sl_err list_segments(struct recovery *r, struct log_part *p)
     struct listing l = {.r = r, .part = p};
     paths__part_dir(dir, r->engine->data_dir, &p->id.topic_id, p->id.index);
     sl_err err = vfs_list_dir(r->engine->env.vfs, dir, visit_file, &l);
-    return err == SL_ENOTFOUND ? recovery__make_folder(r, p) : err;
+    if (err == SL_ENOTFOUND)
+        return recovery__make_folder(r, p);
+    SL_TRY(err);
+    return vfs_list_dir(r->engine->env.vfs, dir, visit_index, &l);
 }
 
 /* ---- one segment ------------------------------------------------------------------------- */
@@ -270,11 +294,20 @@ static void learn_from_rolls(struct rec_part *rp)
         rp->known_next = SL_MAX(rp->known_next, p->segments[p->n_segments - 1]->base_offset);
 }
 
+/* Names of segments that were found or made, and of what was renamed. */
 static sl_err sync_dir(struct recovery *r, const struct log_part *p)
 {
     char dir[PATH_BYTES];
+    bool needed = list_linked(&p->dirty_node);
+    for (uint32_t i = 0; i < p->n_segments; i++)
+        needed |= atomic_load(&p->segments[i]->name_unsynced);
+    if (!needed)
+        return SL_OK;
     paths__part_dir(dir, r->engine->data_dir, &p->id.topic_id, p->id.index);
-    return vfs_sync_dir(r->engine->env.vfs, dir);
+    SL_TRY(vfs_sync_dir(r->engine->env.vfs, dir));
+    for (uint32_t i = 0; i < p->n_segments; i++)
+        atomic_store(&p->segments[i]->name_unsynced, false);
+    return SL_OK;
 }
 
 int64_t recovery__note_holes(struct log_part *p)
@@ -367,5 +400,5 @@ sl_err recovery__scan(struct recovery *r, struct rec_part *rp)
         LOG_ERROR("partition.damaged", "offsets below the durable watermark cannot be read",
                   F_I64("pid", p->id.pid), F_I64("from", p->damaged_from),
                   F_I64("to", p->damaged_to));
-    return list_linked(&p->dirty_node) ? sync_dir(r, p) : SL_OK;
+    return sync_dir(r, p);
 }

@@ -7,7 +7,11 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
-enum { TICK_MS = 1000, TRIM_RETRY_MS = 10 };
+enum {
+    TICK_MS = 1000,
+    TRIM_RETRY_MS = 10,
+    TRIM_WAIT_MS = 5000, /* a checkpoint is long over by then; a rescue may never be */
+};
 
 struct retention {
     struct local_engine *engine;
@@ -38,6 +42,7 @@ struct removal {
     struct log_part *part; /* counted */
     struct log_done *done; /* of a trim, or NULL */
     int64_t log_start;
+    int64_t deadline_ms; /* of a trim */
     uint32_t n;
 };
 
@@ -296,6 +301,10 @@ static void start_trims(struct retention *r)
             removal_end(m, r->paused ? SL_ECLOSED : SL_ETOPIC);
             continue;
         }
+        if (!is_free(p) && loop_now_ms(r->engine->env.loop) >= m->deadline_ms) {
+            removal_end(m, SL_ETIMEDOUT); /* nothing happened, it may be tried again */
+            continue;
+        }
         if (!is_free(p)) {
             list_push_back(&r->trims, node);
             continue;
@@ -320,6 +329,7 @@ void retention__trim(struct log_engine *base, struct log_part *p, int64_t offset
     struct local_engine *e = engine__of(base);
     struct removal *m = removal_new(e->retention, p);
     m->done = d;
+    m->deadline_ms = loop_now_ms(e->env.loop) + TRIM_WAIT_MS;
     m->log_start = SL_MIN(offset, p->high_watermark); /* the caller has checked: never beyond */
     list_push_back(&e->retention->trims, &m->node);
     timer_start(&e->retention->retry, 0); /* never calls back before it returns */

@@ -55,9 +55,14 @@ sl_err segment__sync_name(struct segment *s)
     if (!atomic_load(&s->name_unsynced))
         return SL_OK;
     struct local_engine *e = s->part->engine;
+    if (file_cache__fenced(e->files, &s->file))
+        return SL_EIO;
     char dir[PATH_BYTES];
     paths__part_dir(dir, e->data_dir, &s->part->id.topic_id, s->part->id.index);
-    SL_TRY(vfs_sync_dir(e->env.vfs, dir));
+    if (vfs_sync_dir(e->env.vfs, dir) != SL_OK) {
+        file_cache__lose(e->files, &s->file, s->base_offset);
+        return SL_EIO;
+    }
     atomic_store(&s->name_unsynced, false);
     return SL_OK;
 }

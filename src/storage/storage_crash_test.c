@@ -22,7 +22,7 @@ struct oracle {
     struct oracle_part parts[PARTS];
     struct log_topic_cfg cfg;
     uint64_t seed;
-    unsigned failing_calls; /* of segment files; 0: no faults */
+    unsigned failing_calls; /* of segment files or their folders; 0: no faults */
     bool retains;           /* small retention.bytes: old segments go while all this happens */
     bool drops;             /* the topic is dropped at the end */
     bool drop_fails;        /* by a fault: then a checkpoint passes, and more is appended */
@@ -157,11 +157,13 @@ static void run(struct crash_test *t, struct simfs *fs)
     make_topic(o->w, PARTS);
     struct rng_seeded rng;
     rng_seeded_init(&rng, o->seed);
+    const uint64_t fault_calls_max = o->failing_calls == SIMFS_SYNC_DIR ? 8 : 40;
     const struct simfs_fault fault = {.calls = o->failing_calls,
-                                      .n = 1 + rng_below(&rng.rng, 40),
+                                      .n = 1 + rng_below(&rng.rng, fault_calls_max),
                                       .more = rng_below(&rng.rng, 3),
                                       .err = SL_EIO,
-                                      .path_part = ".log"};
+                                      .path_part =
+                                          o->failing_calls == SIMFS_SYNC_DIR ? "/topics/" : ".log"};
     if (o->failing_calls)
         simfs_set_fault(fs, &fault);
     for (unsigned i = 0; i < PARTS; i++) {
@@ -369,6 +371,11 @@ static void D7_a_failed_sync_of_a_segment_loses_nothing_acknowledged(void **stat
     with_fault(SIMFS_SYNC, "D7 sync");
 }
 
+static void D7_a_failed_sync_of_a_folder_loses_nothing_acknowledged(void **state)
+{
+    with_fault(SIMFS_SYNC_DIR, "D7 folder");
+}
+
 static void D5_a_failed_write_of_a_segment_loses_nothing_acknowledged(void **state)
 {
     with_fault(SIMFS_WRITE, "D5 write");
@@ -392,6 +399,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(B05_a_dropped_topic_never_comes_back_and_no_other_goes),
         cmocka_unit_test(B05_a_drop_that_fails_loses_nothing_acknowledged),
         cmocka_unit_test(D7_a_failed_sync_of_a_segment_loses_nothing_acknowledged),
+        cmocka_unit_test(D7_a_failed_sync_of_a_folder_loses_nothing_acknowledged),
         cmocka_unit_test(D5_a_failed_write_of_a_segment_loses_nothing_acknowledged),
         cmocka_unit_test(D5_a_segment_that_cannot_be_made_or_cut_loses_nothing_acknowledged),
     };

@@ -1,69 +1,8 @@
 /* Troubles that meet: a full disk and a crowd, a fenced file and a drop, a lost folder, a clock
  * that goes back over a crash. On simulated files, time and threads. */
-#include "storage/engine_for_test.h"
+#include "storage/scene_for_test.h"
 
 #include "base/log.h"
-#include "sim/sim.h"
-#include "sim/simfs.h"
-
-struct scene {
-    struct simfs *fs;
-    void (*play)(struct simfs *fs);
-    bool done;
-};
-
-static void play_scene(void *arg)
-{
-    struct scene *s = arg;
-    SL_ASSERT(vfs_ensure_dir(simfs_vfs(s->fs), "/data") == SL_OK);
-    s->play(s->fs);
-    s->done = true;
-}
-
-static void play(void (*fn)(struct simfs *fs))
-{
-    const struct sim_opts opts = {.seed = 7};
-    struct scene s = {.fs = simfs_new(), .play = fn};
-    struct sim *sim = sim_new(&opts);
-    assert_int_equal(SIM_RETURNED, sim_run(sim, play_scene, &s));
-    assert_true(s.done);
-    sim_free(sim);
-    simfs_free(s.fs);
-}
-
-static struct world *world_on(struct simfs *fs)
-{
-    struct world *w =
-        new_world_on(simfs_vfs(fs), "/data", sim_clock(sim_current()), sim_rng(sim_current()));
-    w->cfg.journal_file_bytes = 2 << 20;
-    w->cfg.checkpoint_ms = 1000;
-    return w;
-}
-
-static struct world *new_data(struct simfs *fs)
-{
-    struct world *w = world_on(fs);
-    open_world(w);
-    make_topic(w, 4);
-    return w;
-}
-
-static void end_world(struct world *w)
-{
-    assert_int_equal(SL_OK, close_world(w));
-    free_world(w);
-}
-
-static void pass_ms(int64_t ms)
-{
-    sim_sleep_ns(ms * 1000000);
-}
-
-static void append_many(struct world *w, struct log_part *p, int n)
-{
-    for (int i = 0; i < n; i++)
-        append_records(w, p, 1, 900);
-}
 
 /* ---- a full disk -------------------------------------------------------------------------- */
 
@@ -127,13 +66,6 @@ static void B07_several_appends_at_once_are_refused_without_a_journal(void **sta
 }
 
 /* ---- a fenced file ------------------------------------------------------------------------- */
-
-static void run_drop(struct call *c)
-{
-    struct uuid id = test_topic_id(1);
-    c->done.done = on_done;
-    log_topic_drop(c->w->engine, &id, &c->done);
-}
 
 /* Every sync of segments fails: the rescue cannot succeed, and would keep the journal for ever. */
 static void drop_fenced(struct simfs *fs)

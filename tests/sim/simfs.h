@@ -43,8 +43,8 @@ enum simfs_call {
 
 /* The n-th of these calls from now (from 1), and `more` behind it, fail with err. A write may have
  * left any part behind. After a failed sync what was not synced is on disk or not, by the seed, may
- * have left the cache, and no later sync brings it there. path_part: only files whose path has it;
- * NULL: all. n 0: no fault. */
+ * have left the cache, and no later sync brings it there; so with names after one of a directory.
+ * path_part: only files whose path has it; NULL: all. n 0: no fault. */
 struct simfs_fault {
     unsigned calls;
     uint64_t n, more;

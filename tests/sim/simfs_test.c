@@ -253,6 +253,26 @@ static void D7_after_a_failed_sync_the_next_one_saves_nothing_of_before(void **s
     assert_true(hidden <= lost);
 }
 
+static void D7_after_a_failed_sync_of_a_directory_its_names_stay_lost(void **state)
+{
+    struct simfs_fault fault = {.calls = SIMFS_SYNC_DIR, .n = 1, .err = SL_EIO};
+    vfs_close(durable_file("b", "old"));
+    simfs_set_fault(fs, &fault);
+    struct vfs_file *f = open_file(fs, "a");
+    put(f, "x", 0);
+    assert_int_equal(SL_OK, vfs_datasync(f));
+    assert_int_equal(SL_EIO, vfs_sync_dir(v, "/"));
+    assert_int_equal(SL_OK, vfs_sync_dir(v, "/"));
+    assert_string_equal("x", content_of(fs, "a"));
+    struct simfs *image = simfs_image(fs, SIMFS_POWER, 1);
+    assert_null(content_of(image, "a")); /* outside of a world chance is always against it */
+    simfs_free(image);
+    assert_int_equal(SL_OK, vfs_rename(v, "a", "c")); /* another name is another chance */
+    assert_int_equal(SL_OK, vfs_sync_dir(v, "/"));
+    assert_int_equal(SEEDS, images_with(SIMFS_POWER, "c", "x"));
+    vfs_close(f);
+}
+
 static void the_nth_call_fails_and_the_next_ones_do_not(void **state)
 {
     struct vfs_file *f = open_file(fs, "a");
@@ -380,6 +400,7 @@ int main(void)
         FS_TEST(changes_of_names_are_kept_one_by_one),
         FS_TEST(a_lost_directory_takes_its_files_with_it),
         FS_TEST(D7_after_a_failed_sync_the_next_one_saves_nothing_of_before),
+        FS_TEST(D7_after_a_failed_sync_of_a_directory_its_names_stay_lost),
         FS_TEST(the_nth_call_fails_and_the_next_ones_do_not),
         FS_TEST(F04_a_full_disk_refuses_new_pages_and_still_overwrites),
         FS_TEST(a_killed_process_leaves_work_that_the_power_can_still_take),

@@ -302,17 +302,33 @@ static sl_err sim_datasync(struct vfs_file *file)
     return SL_OK;
 }
 
+/* As with files: each change of a name is on disk now or never will be, whatever programs see. */
+static sl_err fail_sync_dir(struct simfs *fs, struct inode *dir, sl_err fault)
+{
+    LIST_FOREACH_SAFE(node, &fs->renames)
+    {
+        struct rename *r = SL_CONTAINER_OF(node, struct rename, node);
+        if (r->from_dir != dir && r->to_dir != dir)
+            continue;
+        if (sim_chance(2))
+            simfs__rename_apply(fs, r, true);
+        simfs__rename_free(fs, r);
+    }
+    sim_changed();
+    return fault;
+}
+
 static sl_err sim_sync_dir(struct vfs *v, const char *path)
 {
     struct simfs *fs = fs_of(v);
     struct inode *dir;
     uint64_t seq_last = fs->next_seq - 1;
     sl_err fault = enter(fs, SIMFS_SYNC_DIR, path);
-    if (fault != SL_OK)
-        return fault;
     SL_TRY(simfs__walk(fs, path, &dir));
     if (!dir->is_dir)
         return SL_EIO;
+    if (fault != SL_OK)
+        return fail_sync_dir(fs, dir, fault);
     (void)simfs__inode_ref(dir); /* it may be removed meanwhile */
     take_sync_time(fs);
     sim_changed();

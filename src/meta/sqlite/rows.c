@@ -165,6 +165,12 @@ static sl_err delete_segment(struct sqlite_meta *m, const struct meta_segment *s
 static sl_err put_leader_epoch(struct sqlite_meta *m, const struct meta_leader_epoch *e,
                                struct sl_fault *fault)
 {
+    /* Epochs in which nothing was written leave no trace: one row for each start offset. */
+    struct row_out old = meta__row_out(m, ST_EPOCH_PRUNE, "");
+    meta__put_i64(&old, (int64_t)e->pid);
+    meta__put_i64(&old, e->epoch);
+    meta__put_i64(&old, e->start_offset);
+    SL_TRY(meta__put_end_plain(&old, m, fault));
     struct row_out r = meta__row_out(m, ST_EPOCH_PUT, "leader_epoch");
     meta__put_i64(&r, (int64_t)e->pid);
     meta__put_i64(&r, e->epoch);
