@@ -25,8 +25,8 @@ struct row {
 static const struct row rows[] = {
     {"1 partition,    64 KiB batches (direct)", 1, 64 << 10, 32},
     {"4 partitions,   64 KiB batches (direct)", 4, 64 << 10, 64},
-    {"8 partitions,   64 KiB batches (journal)", 8, 64 << 10, 64},
-    {"8 partitions,  256 KiB batches (journal)", 8, 256 << 10, 64},
+    {"8 partitions,   64 KiB batches (direct)", 8, 64 << 10, 64},
+    {"8 partitions,  256 KiB batches (direct)", 8, 256 << 10, 64},
     {"100 partitions, 16 KiB batches (journal)", 100, 16 << 10, 400},
     {"1000 partitions, 1 KiB batches (journal)", 1000, 1 << 10, 2000},
     {"20000 partitions, 1 KiB batches (900 files)", 20000, 1 << 10, 4000},

@@ -99,6 +99,7 @@ static sl_err open_log(struct server *s, struct sl_fault *fault)
         .data_dir = data_dir_path(s->dir),
         .cluster_id = *data_dir_cluster_id(s->dir),
         .open_files_max = (size_t)number(s, CONFIG_open_files_max),
+        .page_cache_bytes = (uint64_t)number(s, CONFIG_page_cache_bytes),
         .journal_file_bytes = (uint64_t)number(s, CONFIG_journal_file_bytes),
         .journal_files_max = (uint32_t)number(s, CONFIG_journal_files_max),
         .group_bytes_max = (size_t)number(s, CONFIG_commit_group_bytes),

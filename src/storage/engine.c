@@ -191,6 +191,8 @@ static void fill_defaults(struct log_cfg *c)
 {
     if (c->open_files_max == 0)
         c->open_files_max = 900;
+    if (c->page_cache_bytes == 0)
+        c->page_cache_bytes = UINT64_C(1) << 30;
     if (c->journal_files_max == 0)
         c->journal_files_max = 8;
     if (c->group_bytes_max == 0)
@@ -218,7 +220,7 @@ static struct local_engine *engine_new(const struct log_cfg *cfg, const struct l
     e->parts = map_new(PARTS_MAX);
     e->topics = map_new(PARTS_MAX);
     e->rows_lock = mutex_new();
-    e->files = file_cache__new(env->vfs, e->cfg.open_files_max);
+    e->files = file_cache__new(env->vfs, e->cfg.open_files_max, e->cfg.page_cache_bytes);
     e->started_mono_ms = clock_monotonic_ms(env->clock);
     e->handover.run = append__handover;
     e->healed.task.run = space__healed;

@@ -2,8 +2,9 @@
 
 #include "base/alloc.h"
 #include "loop/loop.h"
+#include "storage/page_window_int.h"
 
-enum { CLEAN_AT_ONCE = 64 };
+enum { CLEAN_AT_ONCE = 64, PAGE_RANGE_BYTES = 256 << 10 };
 
 struct file_cache {
     struct vfs *vfs;
@@ -12,15 +13,17 @@ struct file_cache {
     struct list clean, dirty; /* least recently used first; handles that are not pinned */
     size_t n_open, open_max, n_dirty;
     bool half_dirty_told;
+    struct page_window *pages;
     void (*on_dirty)(void *arg);
     void *on_dirty_arg;
 };
 
-struct file_cache *file_cache__new(struct vfs *v, size_t open_max)
+struct file_cache *file_cache__new(struct vfs *v, size_t open_max, uint64_t keep_bytes)
 {
     struct file_cache *c = sl_new(struct file_cache);
     c->vfs = v;
     c->open_max = open_max;
+    c->pages = page_window__new(keep_bytes);
     c->mutex = mutex_new();
     c->sync_done = cond_new();
     list_init(&c->clean);
@@ -35,6 +38,7 @@ void file_cache__free(struct file_cache *c)
     SL_ASSERT(c->n_open == 0);
     mutex_free(c->mutex);
     cond_free(c->sync_done);
+    page_window__free(c->pages);
     sl_free(c);
 }
 
@@ -54,6 +58,15 @@ static void rest(struct file_cache *c, struct cached_file *f)
         list_push_front(&c->dirty, &f->lru);
     else
         list_push_back(f->dirty ? &c->dirty : &c->clean, &f->lru);
+}
+
+/* Whoever has pinned the file may go on, whoever waits to forget it too. */
+static void unpin_locked(struct file_cache *c, struct cached_file *f)
+{
+    SL_ASSERT(f->pins > 0);
+    if (--f->pins == 0)
+        rest(c, f);
+    cond_broadcast(c->sync_done);
 }
 
 static void set_dirty(struct file_cache *c, struct cached_file *f, bool dirty)
@@ -142,9 +155,7 @@ static void clean_some(struct file_cache *c)
     mutex_lock(c->mutex);
     for (size_t i = 0; i < n; i++) {
         (void)sync_locked(c, oldest[i]);
-        if (--oldest[i]->pins == 0)
-            rest(c, oldest[i]);
-        cond_broadcast(c->sync_done); /* its owner may wait to forget it */
+        unpin_locked(c, oldest[i]);
     }
 }
 
@@ -214,6 +225,35 @@ void file_cache__unpin(struct file_cache *c, struct cached_file *f)
     mutex_unlock(c->mutex);
 }
 
+/* Gives the pages back that fell out of the window. A closed file keeps its own: to open it again
+ * for this would cost more than it gives. */
+static void drop_pages(struct file_cache *c)
+{
+    struct page_range out;
+    while (page_window__next_out(c->pages, &out)) {
+        out.file->page_ranges--;
+        if (!out.file->file)
+            continue;
+        out.file->pins++;
+        list_remove(&out.file->lru);
+        mutex_unlock(c->mutex);
+        vfs_advise_dontneed(out.file->file, (int64_t)out.from, (int64_t)(out.to - out.from));
+        mutex_lock(c->mutex);
+        unpin_locked(c, out.file);
+    }
+}
+
+static void account_pages(struct file_cache *c, struct cached_file *f)
+{
+    f->paged_to = SL_MIN(f->paged_to, f->written_bytes); /* a failed append was cut off */
+    if (f->written_bytes - f->paged_to < PAGE_RANGE_BYTES)
+        return;
+    page_window__add(c->pages, (struct page_range){f, f->paged_to, f->written_bytes});
+    f->page_ranges++;
+    f->paged_to = f->written_bytes;
+    drop_pages(c);
+}
+
 void file_cache__wrote(struct file_cache *c, struct cached_file *f, uint64_t bytes,
                        int64_t next_offset)
 {
@@ -224,6 +264,7 @@ void file_cache__wrote(struct file_cache *c, struct cached_file *f, uint64_t byt
         set_dirty(c, f, true);
     bool tell = c->n_dirty > c->open_max / 2 && !c->half_dirty_told;
     c->half_dirty_told |= tell;
+    account_pages(c, f); /* opens the lock: everything above is told */
     mutex_unlock(c->mutex);
     if (tell && c->on_dirty)
         c->on_dirty(c->on_dirty_arg);
@@ -268,7 +309,7 @@ void file_cache__set_synced(struct file_cache *c, struct cached_file *f, uint64_
                             int64_t next_offset)
 {
     mutex_lock(c->mutex);
-    f->written_bytes = f->synced_bytes = bytes;
+    f->written_bytes = f->synced_bytes = f->paged_to = bytes;
     f->written_next = f->synced_next = next_offset;
     mutex_unlock(c->mutex);
 }
@@ -280,6 +321,9 @@ void file_cache__forget(struct file_cache *c, struct cached_file *f)
     while (f->syncing || f->pins > 0)
         cond_wait(c->sync_done, c->mutex);
     set_dirty(c, f, false);
+    if (f->page_ranges > 0)
+        page_window__forget(c->pages, f);
+    f->page_ranges = 0;
     if (f->file)
         close_locked(c, f);
     mutex_unlock(c->mutex);

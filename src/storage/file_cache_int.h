@@ -18,12 +18,14 @@ struct cached_file {
     bool dirty, syncing, fenced, lost, used_once;
     uint64_t written_bytes, synced_bytes; /* ends of the valid content */
     int64_t written_next, synced_next;    /* first offsets behind them */
+    uint64_t paged_to;    /* written bytes from here on are not in page_window yet */
+    uint32_t page_ranges; /* how many ranges were added to it */
 };
 
 struct file_cache;
 
-/* At most open_max handles, pinned ones aside. */
-struct file_cache *file_cache__new(struct vfs *v, size_t open_max);
+/* At most open_max handles, pinned ones aside; keep_bytes as in page_window_int.h. */
+struct file_cache *file_cache__new(struct vfs *v, size_t open_max, uint64_t keep_bytes);
 void file_cache__free(struct file_cache *c); /* every file forgotten before; accepts NULL */
 /* Called, with no lock held, each time the dirty handles exceed half of open_max. */
 void file_cache__on_dirty(struct file_cache *c, void (*fn)(void *arg), void *arg);

@@ -24,8 +24,11 @@
 struct local_engine;
 
 enum {
-    DIRECT_SEGMENTS_MAX = 4, /* a group that touches more goes through the journal */
+    /* Decision 0010: what a group must hold, in all and for each segment, to be written once only.
+     */
     DIRECT_BYTES_MIN = 256 << 10,
+    DIRECT_SEGMENT_BYTES_MIN = 64 << 10,
+    DIRECT_SEGMENTS_MAX = 16,
     DIRECT_UNSYNCED_MAX = 16 << 20, /* direct bytes whose journal headers are not synced */
     JOURNAL_IDLE_MS = 100,
     CHECKPOINT_SLICE = 500, /* partitions per transaction and per turn of the core loop */

@@ -46,6 +46,7 @@ struct log_cfg {
     const char *data_dir;
     struct uuid cluster_id;      /* of DIR/FORMAT, which the server owns */
     size_t open_files_max;       /* segment handles in the LRU [900] */
+    uint64_t page_cache_bytes;   /* newest bytes left to the kernel's page cache [1 GiB] */
     uint64_t journal_file_bytes; /* [64 MiB] */
     uint32_t journal_files_max;  /* [8] */
     size_t group_bytes_max;      /* bytes drained into one commit group [16 MiB] */

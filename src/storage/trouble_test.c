@@ -189,7 +189,7 @@ static void make_dirty(struct file_cache *cache, struct cached_file *f, const ch
 static void forget_after(struct simfs *fs, int64_t delay_us)
 {
     struct cached_file a = {0}, b = {0};
-    struct opener o = {.cache = file_cache__new(simfs_vfs(fs), 2)};
+    struct opener o = {.cache = file_cache__new(simfs_vfs(fs), 2, UINT64_MAX)};
     make_dirty(o.cache, &a, "/data/a");
     make_dirty(o.cache, &b, "/data/b");
     struct thread *t = NULL;
@@ -218,7 +218,7 @@ static void a_file_is_forgotten_while_another_thread_cleans_handles(void **state
 static void write_to_fenced(struct simfs *fs)
 {
     struct cached_file a = {0}, b = {0};
-    struct file_cache *cache = file_cache__new(simfs_vfs(fs), 1);
+    struct file_cache *cache = file_cache__new(simfs_vfs(fs), 1, UINT64_MAX);
     struct vfs_file *file = NULL;
     assert_int_equal(SL_OK, file_cache__pin(cache, &a, "/data/a", VFS_WRITE | VFS_CREATE, &file));
     file_cache__fence(cache, &a);

@@ -238,7 +238,8 @@ static void build_records(struct writer *w)
 
 static bool wants_direct(const struct writer *w, const struct group *g, size_t n_ok)
 {
-    return n_ok <= DIRECT_SEGMENTS_MAX && g->bytes >= DIRECT_BYTES_MIN;
+    return n_ok <= DIRECT_SEGMENTS_MAX && g->bytes >= DIRECT_BYTES_MIN &&
+           g->bytes / n_ok >= DIRECT_SEGMENT_BYTES_MIN;
 }
 
 /* ---- direct path ------------------------------------------------------------------------- */
@@ -272,8 +273,12 @@ static void note_synced(struct writer *w, const struct segment *s)
     };
 }
 
+/* Write-back of all is started first: their blocks are allocated together, and the syncs find most
+ * of the work done. */
 static void sync_segments(struct writer *w)
 {
+    for (size_t i = 0; w->n_touched > 1 && i < w->n_touched; i++)
+        file_cache__start_writeback(w->engine->files, &w->touched[i]->file);
     for (size_t i = 0; i < w->n_touched; i++) {
         struct segment *s = w->touched[i];
         if (s->group_err != SL_OK)

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Produce and fetch where clients alone do not lead: lost answers, fetch sessions, settings that bound a batch."""
 import struct
+import subprocess
 import time
 
 import harness
@@ -43,6 +44,34 @@ class LostAnswersTest(harness.FreshBrokerTestCase):
         produce(self.broker, self.topic, values, enable_idempotence=True, linger_ms=0, batch_num_messages=15,
                 compression_codec="gzip", **HASTY)
         self.assertEqual(values, [m.value() for m in consume(self.broker, self.topic)])
+
+
+class PageCacheTest(harness.FreshBrokerTestCase):
+    """Only page_cache_bytes of the newest log stay in the kernel's page cache."""
+
+    WRITTEN, KEPT = 96 << 20, 16 << 20
+
+    def cached_bytes(self):
+        logs = [str(p) for p in (self.broker.data_dir / "topics").rglob("*.log")]
+        out = subprocess.run(["fincore", "--bytes", "--noheadings", "--output", "RES", *logs], capture_output=True,
+                             text=True, check=True).stdout
+        return sum(int(line) for line in out.split())
+
+    def write(self):
+        self.broker.start()
+        produce(self.broker, self.topic, [b"x" * 65536] * (self.WRITTEN // 65536), linger_ms=5)
+
+    def test_what_falls_behind_leaves_the_page_cache_and_is_read_from_disk(self):
+        self.broker.options += ["--page-cache-bytes", str(self.KEPT)]
+        self.write()
+        self.assertLess(self.cached_bytes(), self.KEPT + (24 << 20))  # what is not written back yet may stay
+        values = [m.value() for m in consume(self.broker, self.topic)]
+        self.assertEqual(self.WRITTEN // 65536, len(values))
+        self.assertEqual({b"x" * 65536}, set(values))
+
+    def test_by_default_a_log_of_this_size_stays(self):
+        self.write()
+        self.assertGreater(self.cached_bytes(), self.WRITTEN // 2)
 
 
 class StalledDiskTest(harness.FreshBrokerTestCase):
