@@ -119,6 +119,7 @@ sl_err broker_open(const struct broker_cfg *cfg, const struct broker_env *env,
     SL_TRY(produce__open(b));
     SL_TRY(fetch__open(b));
     SL_TRY(groups__open(b, fault));
+    SL_TRY(subs__open(b, fault));
     *ret = SL_TAKE(b);
     return SL_OK;
 }
@@ -130,7 +131,8 @@ const struct broker_cfg *broker_config(const struct broker *b)
 
 static bool all_idle(const struct broker *b)
 {
-    return topics__idle(b) && produce__idle(b) && fetch__idle(b) && groups__idle(b);
+    return topics__idle(b) && produce__idle(b) && fetch__idle(b) && groups__idle(b) &&
+           subs__idle(b);
 }
 
 static void tell_closed(struct task *t)
@@ -155,6 +157,7 @@ void broker_close(struct broker *b, void (*done)(void *arg), void *arg)
     b->on_closed = done;
     b->on_closed_arg = arg;
     fetch__close(b);
+    subs__close(b);
     groups__close(b);
     broker__idle_check(b);
 }
@@ -163,6 +166,7 @@ void broker_free(struct broker *b)
 {
     if (!b)
         return;
+    subs__free(b);
     groups__free(b);
     fetch__free(b);
     produce__free(b);

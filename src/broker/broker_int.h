@@ -13,7 +13,9 @@
 struct fetch_state;   /* fetch.c: sessions, parked fetches */
 struct produce_state; /* produce.c: checks under way */
 struct group_state;   /* groups.c: groups, members, offsets */
-struct topic_state;   /* topics.c: work under way */
+struct subscriptions; /* subscriptions.c: streams, what groups have of topics */
+struct group;
+struct topic_state; /* topics.c: work under way */
 
 struct partition {
     struct topic *topic; /* borrowed: the topic owns its partitions */
@@ -60,6 +62,7 @@ struct broker {
     struct fetch_state *fetch;
     struct produce_state *produce;
     struct group_state *groups;
+    struct subscriptions *subscriptions;
     bool closing, closed; /* closed: the owner has been told */
     struct task closed_task;
     void (*on_closed)(void *arg);
@@ -75,6 +78,9 @@ struct partition *broker__partition(struct topic *t, int32_t index);
 void produce__topic_gone(struct broker *b, struct topic *t);
 void fetch__topic_gone(struct broker *b, struct topic *t);
 void groups__topic_gone(struct broker *b, struct topic *t);
+void subs__topic_gone(struct broker *b, struct topic *t); /* before groups__topic_gone */
+/* It has more partitions now. */
+void subs__topic_grown(struct broker *b, struct topic *t);
 
 /* A transaction of the metastore failed with SL_EUNKNOWN_OUTCOME: says so and asks the program to
  * end (env.fatal). Other errors: does nothing. To be called by every part that gets one. */
@@ -84,19 +90,23 @@ sl_err topics__open(struct broker *b, struct sl_fault *fault) SL_CHECKED;
 sl_err produce__open(struct broker *b) SL_CHECKED;
 sl_err fetch__open(struct broker *b) SL_CHECKED;
 sl_err groups__open(struct broker *b, struct sl_fault *fault) SL_CHECKED;
+sl_err subs__open(struct broker *b, struct sl_fault *fault) SL_CHECKED; /* after groups__open */
 /* When the broker starts closing: what waits without end is finished now. */
 void fetch__close(struct broker *b);
 void groups__close(struct broker *b);
+void subs__close(struct broker *b);
 /* In broker_free, when all are idle; accept a part that was never opened. */
 void topics__free(struct broker *b);
 void produce__free(struct broker *b);
 void fetch__free(struct broker *b);
 void groups__free(struct broker *b);
+void subs__free(struct broker *b); /* before groups__free */
 /* True when the part has nothing under way; asked by broker__idle_check. */
 bool topics__idle(const struct broker *b);
 bool produce__idle(const struct broker *b);
 bool fetch__idle(const struct broker *b);
 bool groups__idle(const struct broker *b);
+bool subs__idle(const struct broker *b);
 /* To be called by a part that just became idle while the broker is closing. */
 void broker__idle_check(struct broker *b);
 

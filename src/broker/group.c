@@ -29,6 +29,8 @@ struct group *group_new(struct group_host *host, const struct uuid *org, struct 
         memcpy(g->name, name.data, name.len);
     g->name_len = name.len;
     g->changed_wall_ms = clock_wall_ms(host->clock);
+    list_init(&g->shares);
+    list_init(&g->share_rows);
     g->next_generation = 1;
     g->join_deadline_ms = g->sync_deadline_ms = g->session_scan_ms = GROUP_NEVER;
     return g;
@@ -39,6 +41,8 @@ void group_free(struct group *g)
     if (!g)
         return;
     SL_ASSERT(!g->storing);
+    SL_ASSERT(!g->n_streams);
+    SL_ASSERT(list_empty(&g->shares) && list_empty(&g->share_rows));
     g->host->bytes -= g->bytes + g->member_bytes;
     for (uint32_t i = 0; i < g->n_supported; i++)
         slice_unref(&g->supported[i].name);
@@ -266,5 +270,6 @@ void group_forget(struct group *g)
 bool group_is_idle(const struct group *g)
 {
     return g->life == GROUP_EMPTY && !g->pending.n && !g->offsets.count && !g->has_row &&
-           !g->storing && !g->n_txns;
+           !g->storing && !g->n_txns && !g->n_streams && list_empty(&g->shares) &&
+           list_empty(&g->share_rows);
 }

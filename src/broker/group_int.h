@@ -167,6 +167,11 @@ struct group {
 
     struct group_offsets offsets; /* only what is durable */
 
+    /* streams: subscriptions share the group's messages (subscribe.h), not beside members */
+    uint32_t n_streams;     /* open, or about to be */
+    struct list shares;     /* share_topic.node */
+    struct list share_rows; /* share_row.node: ranges that are durable */
+
     /* the owner's */
     uint32_t n_txns; /* transactions under way that name this group */
     struct timer timer;

@@ -161,6 +161,7 @@ static void on_txn_done(struct meta_txn *txn)
     if (t->call)
         group__finish(g, t->call, txn->err);
     sl_free(t);
+    subs__group_settled(gs->broker, g);
     groups__end_step(gs, g);
     if (gs->broker->closing && groups__idle(gs->broker))
         broker__idle_check(gs->broker);
@@ -209,6 +210,7 @@ static void settle_delete(struct group_txn *t)
     }
     t->groups->n_offsets -= g->offsets.count;
     group_offsets_clear(&g->offsets);
+    subs__group_gone(t->groups->broker, g);
 }
 
 sl_err groups__delete(struct group_state *gs, struct group *g, struct group_call *call)
@@ -220,6 +222,7 @@ sl_err groups__delete(struct group_state *gs, struct group *g, struct group_call
     groups__txn_add(t, META_GROUP_DELETE)->group =
         (struct meta_group){.org = g->org, .group = g->name};
     group_forget(g);
+    subs__group_set(gs->broker, g);
     groups__txn_submit(t);
     return SL_OK;
 }

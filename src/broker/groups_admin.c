@@ -139,7 +139,7 @@ static sl_err start_delete(struct broker_group_delete *d)
     struct group *g = group_of(&d->head);
     if (!g)
         return SL_EGROUP_MISSING;
-    if (g->life != GROUP_EMPTY)
+    if (g->life != GROUP_EMPTY || g->n_streams)
         return SL_EGROUP_NOT_EMPTY;
     return groups__delete(groups__of(&d->head), g, &d->head);
 }

@@ -30,9 +30,11 @@ static sl_err check_join(struct broker_group_join *j)
 static sl_err join_group(struct broker_group_join *j, struct group **ret)
 {
     SL_TRY(check_join(j));
+    *ret = group_of(&j->head);
+    if (*ret && (*ret)->n_streams)
+        return SL_EGROUP_PROTOCOL; /* its messages are shared by streams */
     if (!j->member_id.len)
         return groups__make(groups__of(&j->head), &j->head.call.who->org, j->head.group, ret);
-    *ret = group_of(&j->head);
     return *ret ? SL_OK : SL_EMEMBER;
 }
 

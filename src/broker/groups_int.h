@@ -49,6 +49,18 @@ sl_err groups__txn_new(struct group_state *gs, struct group *g, size_t n_ops,
                        struct group_txn **ret) SL_CHECKED;
 struct meta_op *groups__txn_add(struct group_txn *t, enum meta_op_kind kind);
 void groups__txn_submit(struct group_txn *t);
+/* subscribe.c, subscriptions.c. Commits of others have ended: who waits to subscribe goes on. */
+void subs__group_settled(struct broker *b, struct group *g);
+/* An offset is being set by somebody else, no stream being open: what streams left above it is not
+ * written any more. True: a row of ranges may be there, to be deleted; subs__ranges_gone then. */
+bool subs__offset_set(struct broker *b, struct group *g, const struct uuid *topic_id,
+                      int32_t partition);
+void subs__ranges_gone(struct broker *b, struct group *g, const struct uuid *topic_id,
+                       int32_t partition);
+/* The group is being deleted, and it is. */
+void subs__group_set(struct broker *b, struct group *g);
+void subs__group_gone(struct broker *b, struct group *g);
+
 static inline int64_t groups__now_ms(const struct group_state *gs)
 {
     return loop_now_ms(gs->broker->env.loop);

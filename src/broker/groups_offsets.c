@@ -62,6 +62,17 @@ struct commit_at {
     int64_t commit_ms, expire_ms;
 };
 
+/* What streams left above the old cursor goes with it. */
+static void add_ranges_end(struct group_txn *txn, const struct uuid *topic_id, int32_t partition)
+{
+    groups__txn_add(txn, META_SHARE_DELETE)->share = (struct meta_share){
+        .org = txn->group->org,
+        .group = txn->group->name,
+        .topic_id = *topic_id,
+        .partition = partition,
+    };
+}
+
 static void add_ops(struct group_txn *txn, const struct broker_offset_commit *c,
                     const struct group_offset_topic *t, struct commit_at at)
 {
@@ -80,6 +91,8 @@ static void add_ops(struct group_txn *txn, const struct broker_offset_commit *c,
             .commit_ms = at.commit_ms,
             .expire_ms = at.expire_ms,
         };
+        if (subs__offset_set(txn->groups->broker, txn->group, &t->topic_id, o->partition))
+            add_ranges_end(txn, &t->topic_id, o->partition);
     }
 }
 
@@ -103,8 +116,14 @@ static void apply(struct group_txn *txn, const struct meta_offset *row)
 static void settle_commit(struct group_txn *txn)
 {
     struct broker_offset_commit *c = SL_CONTAINER_OF(txn->call, struct broker_offset_commit, head);
-    for (size_t i = 0; i < txn->txn.n_ops && txn->txn.err == SL_OK; i++)
-        apply(txn, &txn->ops[i].offset);
+    for (size_t i = 0; i < txn->txn.n_ops && txn->txn.err == SL_OK; i++) {
+        const struct meta_op *op = &txn->ops[i];
+        if (op->kind == META_OFFSET_PUT)
+            apply(txn, &op->offset);
+        else
+            subs__ranges_gone(txn->groups->broker, txn->group, &op->share.topic_id,
+                              op->share.partition);
+    }
     for (uint32_t i = 0; i < c->n_topics; i++)
         for (uint32_t k = 0; k < c->topics[i].n_partitions; k++)
             if (c->topics[i].partitions[k].err == SL_OK)
@@ -115,7 +134,7 @@ static sl_err commit(struct group *g, struct broker_offset_commit *c, size_t n)
 {
     struct group_state *gs = groups__of(&c->head);
     struct group_txn *txn;
-    SL_TRY(groups__txn_new(gs, g, n, &txn));
+    SL_TRY(groups__txn_new(gs, g, 2 * n, &txn));
     int64_t now_ms = clock_wall_ms(gs->broker->env.clock);
     struct commit_at at = {now_ms, c->retention_ms < 0 ? -1 : now_ms + c->retention_ms};
     for (uint32_t i = 0; i < c->n_topics; i++)
@@ -137,6 +156,8 @@ static sl_err commit_group(struct broker_offset_commit *c, struct group **ret)
     if (!g)
         SL_TRY(groups__make(gs, &c->head.call.who->org, c->head.group, &g));
     *ret = g;
+    if (g->n_streams)
+        return SL_EMEMBER; /* the cursor is theirs */
     return group_may_commit(g, c, groups__now_ms(gs));
 }
 
@@ -258,7 +279,7 @@ static sl_err check_delete(struct broker_offset_delete *d, struct group **ret)
     struct group *g = group_of(&d->head);
     if (!g)
         return SL_EGROUP_MISSING;
-    if (g->life != GROUP_EMPTY && !slice_eq_str(g->protocol_type, "consumer"))
+    if (g->n_streams || (g->life != GROUP_EMPTY && !slice_eq_str(g->protocol_type, "consumer")))
         return SL_EGROUP_NOT_EMPTY; /* what such members use is not known */
     *ret = g;
     return SL_OK;
@@ -288,22 +309,27 @@ static void settle_delete(struct group_txn *txn)
 {
     struct group *g = txn->group;
     size_t before = g->offsets.count;
-    for (size_t i = 0; i < txn->txn.n_ops && txn->txn.err == SL_OK; i++)
-        group_offsets_remove(&g->offsets, &txn->ops[i].offset.topic_id,
-                             txn->ops[i].offset.partition);
+    for (size_t i = 0; i < txn->txn.n_ops && txn->txn.err == SL_OK; i++) {
+        const struct meta_offset *row = &txn->ops[i].offset;
+        group_offsets_remove(&g->offsets, &row->topic_id, row->partition);
+        subs__ranges_gone(txn->groups->broker, g, &row->topic_id, row->partition);
+    }
     txn->groups->n_offsets -= before - g->offsets.count;
 }
 
 static void add_deletes(struct group_txn *txn, const struct group_offset_topic *t)
 {
     for (uint32_t k = 0; k < t->n_partitions; k++)
-        if (t->partitions[k].err == SL_OK)
+        if (t->partitions[k].err == SL_OK) {
+            (void)subs__offset_set(txn->groups->broker, txn->group, &t->topic_id,
+                                   t->partitions[k].partition);
             groups__txn_add(txn, META_OFFSET_DELETE)->offset = (struct meta_offset){
                 .org = txn->group->org,
                 .group = txn->group->name,
                 .topic_id = t->topic_id,
                 .partition = t->partitions[k].partition,
             };
+        }
 }
 
 static sl_err delete_offsets(struct broker_offset_delete *d, struct group *g, size_t n)

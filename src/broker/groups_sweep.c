@@ -57,8 +57,11 @@ static void settle_expired(struct group_txn *t)
 {
     struct group *g = t->group;
     size_t before = g->offsets.count;
-    for (size_t i = 0; i < t->txn.n_ops && t->txn.err == SL_OK; i++)
-        group_offsets_remove(&g->offsets, &t->ops[i].offset.topic_id, t->ops[i].offset.partition);
+    for (size_t i = 0; i < t->txn.n_ops && t->txn.err == SL_OK; i++) {
+        const struct meta_offset *row = &t->ops[i].offset;
+        group_offsets_remove(&g->offsets, &row->topic_id, row->partition);
+        subs__ranges_gone(t->groups->broker, g, &row->topic_id, row->partition);
+    }
     t->groups->n_offsets -= before - g->offsets.count;
     g->host->expired_offsets += before - g->offsets.count;
 }
@@ -90,7 +93,7 @@ static sl_err delete_expired(struct group_state *gs, struct group *g, size_t n)
  * not be deleted by the look at its predecessor. */
 static void sweep_group(struct group_state *gs, struct group *g)
 {
-    if (g->n_txns)
+    if (g->n_txns || g->n_streams || !list_empty(&g->shares))
         return;
     size_t n = count_expired(gs, g);
     bool empty = g->life == GROUP_EMPTY && !g->pending.n;

@@ -45,6 +45,7 @@ enum {
 #define DEAD_LETTER_TIME       "sluice-dlq-time" /* when it was given up; ms since 1970 */
 #define DEAD_LETTER_GROUP      "sluice-dlq-group"
 
+struct group;
 struct subscription;
 
 /* ---- events --------------------------------------------------------------------------------- */
@@ -133,6 +134,7 @@ struct broker_subscribe {
     int64_t topic_number; /* for message ids */
     /* internal */
     struct list node;
+    struct group *waits_for;
 };
 /* Makes it a call; zero the struct before, fill it before or after. partition is set to -1. */
 void broker_subscribe_init(struct broker_subscribe *s);

@@ -69,6 +69,7 @@ static void begin(struct deletion *d, struct topic *t)
         (void)map_remove(b->topics_by_id, t->id.bytes, sizeof t->id.bytes);
         fetch__topic_gone(b, t);
         produce__topic_gone(b, t);
+        subs__topic_gone(b, t);
         groups__topic_gone(b, t);
     }
     d->change = (struct topic_change){

@@ -159,6 +159,8 @@ void topics__extend(struct broker *b, struct topic *t, const struct log_part_id 
         };
     t->partitions = all;
     t->n_partitions += n;
+    if (t->life == TOPIC_LIVE)
+        subs__topic_grown(b, t);
 }
 
 void topics__publish(struct broker *b, struct topic *t)

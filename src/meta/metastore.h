@@ -75,9 +75,18 @@ struct meta_offset {
     int64_t commit_ms, expire_ms; /* expire -1: by the broker's retention */
 };
 
+/* What a group has of a partition beyond its committed offset: broker's blob, versioned. */
+struct meta_share {
+    struct uuid org;
+    const char *group;
+    struct uuid topic_id;
+    int32_t partition;
+    struct slice ranges;
+};
+
 enum meta_op_kind {
     META_TOPIC_PUT,        /* topic */
-    META_TOPIC_DELETE,     /* topic.topic_id: with all rows of its partitions and its offsets */
+    META_TOPIC_DELETE,     /* topic.topic_id: with all rows of its partitions, offsets, shares */
     META_PARTITION_PUT,    /* partition */
     META_LOG_STATE_PUT,    /* log_state */
     META_LOG_START_PUT,    /* log_state.pid, log_state.log_start only */
@@ -85,9 +94,11 @@ enum meta_op_kind {
     META_SEGMENT_DELETE,   /* segment.pid, segment.base_offset */
     META_LEADER_EPOCH_PUT, /* leader_epoch; older ones that do not start before it go */
     META_GROUP_PUT,        /* group */
-    META_GROUP_DELETE,     /* group.org, group.group: with its offsets */
+    META_GROUP_DELETE,     /* group.org, group.group: with its offsets and shares */
     META_OFFSET_PUT,       /* offset */
-    META_OFFSET_DELETE,    /* offset's key */
+    META_OFFSET_DELETE,    /* offset's key; its share goes, too */
+    META_SHARE_PUT,        /* share */
+    META_SHARE_DELETE,     /* share's key */
     META_SETTING_PUT,      /* setting: org + name -> text (broker configs, cluster id, lsn) */
     META_SETTING_DELETE,   /* setting.org, setting.name */
     META_COUNTER_RAISE,    /* counter: numbers up to `at_least` count as given (rebuilt stores) */
@@ -117,6 +128,7 @@ struct meta_op {
         struct meta_leader_epoch leader_epoch;
         struct meta_group group;
         struct meta_offset offset;
+        struct meta_share share;
         struct meta_setting setting;
         struct meta_counter counter;
     };
@@ -144,6 +156,7 @@ struct meta_loader {
     sl_err (*leader_epoch)(void *arg, const struct meta_leader_epoch *row); /* by pid, epoch */
     sl_err (*group)(void *arg, const struct meta_group *row);
     sl_err (*offset)(void *arg, const struct meta_offset *row);
+    sl_err (*share)(void *arg, const struct meta_share *row);
     sl_err (*setting)(void *arg, const struct meta_setting *row);
 };
 

@@ -96,6 +96,17 @@ static sl_err load_offset(const struct meta_loader *l, struct row_in *in, char k
     return meta__get_end(in) ? l->offset(l->arg, &o) : SL_ECORRUPT;
 }
 
+static sl_err load_share(const struct meta_loader *l, struct row_in *in, char key[96])
+{
+    struct meta_share s = {.org = meta__get_uuid(in)};
+    s.group = meta__get_text(in);
+    s.topic_id = meta__get_uuid(in);
+    s.partition = (int32_t)meta__get_i64(in);
+    s.ranges = meta__get_blob(in);
+    (void)snprintf(key, 96, "group '%.60s', partition %d", s.group, s.partition);
+    return meta__get_end(in) ? l->share(l->arg, &s) : SL_ECORRUPT;
+}
+
 static sl_err load_setting(const struct meta_loader *l, struct row_in *in, char key[96])
 {
     struct meta_setting s = {.org = meta__get_uuid(in)};
@@ -117,6 +128,7 @@ static const struct load_step load_steps[] = {
     STEP(EPOCHS, "leader_epoch", leader_epoch),
     STEP(GROUPS, "consumer_group", group),
     STEP(OFFSETS, "group_offset", offset),
+    STEP(SHARES, "group_share", share),
     STEP(SETTINGS, "setting", setting),
 };
 

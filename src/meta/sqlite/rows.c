@@ -63,9 +63,9 @@ static sl_err put_topic(struct sqlite_meta *m, const struct meta_topic *t, struc
 
 static sl_err delete_topic(struct sqlite_meta *m, const struct uuid *id, struct sl_fault *fault)
 {
-    static const enum statement steps[] = {ST_TOPIC_LOG_STATES, ST_TOPIC_SEGMENTS,
-                                           ST_TOPIC_EPOCHS,     ST_TOPIC_OFFSETS,
-                                           ST_TOPIC_PARTITIONS, ST_TOPIC_DELETE};
+    static const enum statement steps[] = {
+        ST_TOPIC_LOG_STATES, ST_TOPIC_SEGMENTS,   ST_TOPIC_EPOCHS, ST_TOPIC_OFFSETS,
+        ST_TOPIC_SHARES,     ST_TOPIC_PARTITIONS, ST_TOPIC_DELETE};
     for (size_t i = 0; i < SL_ARRAY_LEN(steps); i++) {
         struct row_out r = meta__row_out(m, steps[i], "");
         meta__put_uuid(&r, id);
@@ -193,7 +193,7 @@ static sl_err put_group(struct sqlite_meta *m, const struct meta_group *g, struc
 static sl_err delete_group(struct sqlite_meta *m, const struct meta_group *g,
                            struct sl_fault *fault)
 {
-    static const enum statement steps[] = {ST_GROUP_OFFSETS, ST_GROUP_DELETE};
+    static const enum statement steps[] = {ST_GROUP_OFFSETS, ST_GROUP_SHARES, ST_GROUP_DELETE};
     for (size_t i = 0; i < SL_ARRAY_LEN(steps); i++) {
         struct row_out r = meta__row_out(m, steps[i], "");
         meta__put_uuid(&r, &g->org);
@@ -211,6 +211,30 @@ static void put_offset_key(struct row_out *r, const struct meta_offset *o)
     meta__put_i64(r, o->partition);
 }
 
+static void put_share_key(struct row_out *r, const struct meta_share *s)
+{
+    meta__put_uuid(r, &s->org);
+    meta__put_text(r, s->group);
+    meta__put_uuid(r, &s->topic_id);
+    meta__put_i64(r, s->partition);
+}
+
+static sl_err put_share(struct sqlite_meta *m, const struct meta_share *s, struct sl_fault *fault)
+{
+    struct row_out r = meta__row_out(m, ST_SHARE_PUT, "group_share");
+    put_share_key(&r, s);
+    meta__put_blob(&r, s->ranges.data, s->ranges.len);
+    return meta__put_end(&r, m, fault);
+}
+
+static sl_err delete_share(struct sqlite_meta *m, const struct meta_share *s,
+                           struct sl_fault *fault)
+{
+    struct row_out r = meta__row_out(m, ST_SHARE_DELETE, "");
+    put_share_key(&r, s);
+    return meta__put_end_plain(&r, m, fault);
+}
+
 static sl_err put_offset(struct sqlite_meta *m, const struct meta_offset *o, struct sl_fault *fault)
 {
     struct row_out r = meta__row_out(m, ST_OFFSET_PUT, "group_offset");
@@ -226,6 +250,9 @@ static sl_err put_offset(struct sqlite_meta *m, const struct meta_offset *o, str
 static sl_err delete_offset(struct sqlite_meta *m, const struct meta_offset *o,
                             struct sl_fault *fault)
 {
+    struct meta_share share = {
+        .org = o->org, .group = o->group, .topic_id = o->topic_id, .partition = o->partition};
+    SL_TRY(delete_share(m, &share, fault));
     struct row_out r = meta__row_out(m, ST_OFFSET_DELETE, "");
     put_offset_key(&r, o);
     return meta__put_end_plain(&r, m, fault);
@@ -331,6 +358,10 @@ sl_err meta__apply(struct sqlite_meta *m, const struct meta_op *op, struct sl_fa
         return put_offset(m, &op->offset, fault);
     case META_OFFSET_DELETE:
         return delete_offset(m, &op->offset, fault);
+    case META_SHARE_PUT:
+        return put_share(m, &op->share, fault);
+    case META_SHARE_DELETE:
+        return delete_share(m, &op->share, fault);
     case META_SETTING_PUT:
         return put_setting(m, &op->setting, fault);
     case META_SETTING_DELETE:
