@@ -14,7 +14,7 @@ usage: ./quickstart.sh [--once] [--port N] [--http-port N] [--data-dir DIR]
 END
 }
 
-once=no port=9092 http_port=8080 data=./data topic=demo
+once=no port=9092 http_port=8080 grpc_port=50051 data=./data topic=demo
 while [ $# -gt 0 ]; do
     case $1 in
     --once) once=yes ;;
@@ -71,6 +71,9 @@ holder() { # who listens on port $1, when the system tells
 
 require_free_ports() {
     local new_port=$port new_http=$http_port taken=''
+    if can_connect "$grpc_port"; then # the tour does not need it to be that one
+        grpc_port=$(free_port "$grpc_port" "$http_port")
+    fi
     if can_connect "$port"; then
         taken="port $port is in use$(holder "$port")"
         new_port=$(free_port "$port" "$http_port")
@@ -112,6 +115,7 @@ start_server() {
     # In a session of its own: Ctrl+C goes to the script alone, which ends the server with one SIGTERM. A second signal
     # would cut its clean stop short.
     setsid build/sluice serve --data-dir "$data" --kafka-addr "127.0.0.1:$port" --http-addr "127.0.0.1:$http_port" \
+        --grpc-addr "127.0.0.1:$grpc_port" \
         >"$server_log" 2>&1 </dev/null &
     server=$!
     local tries=0
@@ -125,7 +129,7 @@ start_server() {
         [ "$tries" -lt 600 ] || die "The server is not ready after 30 s:" "$(tail -n 20 "$server_log")"
         sleep 0.05
     done
-    step server "Kafka on 127.0.0.1:$port, health and metrics on 127.0.0.1:$http_port, data in $data"
+    step server "Kafka on 127.0.0.1:$port, gRPC on 127.0.0.1:$grpc_port, health and metrics on 127.0.0.1:$http_port, data in $data"
 }
 
 create_topic() {

@@ -26,7 +26,7 @@ class Sluice:
         began = time.monotonic()
         self.process = subprocess.Popen(
             [self.build / "sluice", "serve", "--data-dir", f"{self.dir}/data", "--kafka-addr", "127.0.0.1:0",
-             "--http-addr", "127.0.0.1:0", *self.options],
+             "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0", *self.options],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         ports = pathlib.Path(self.dir, "data", "ports.json")
         while not ports.exists():

@@ -17,6 +17,14 @@ struct auto_creation {
     struct broker_topic_view *view;
 };
 
+static const struct topic_config *keep_config(struct broker_metadata *c, const struct topic *t)
+{
+    struct topic_config *kept = arena_alloc(c->items.arena, 1, sizeof *kept);
+    SL_ASSERT(kept); /* an arena without a budget */
+    *kept = t->config;
+    return kept;
+}
+
 static sl_err fill_view(struct broker_metadata *c, struct broker_topic_view *v, struct topic *t)
 {
     SL_TRY(authorize(c->call.broker, c->call.who, OPERATION_DESCRIBE, RESOURCE_TOPIC, t->name));
@@ -24,6 +32,10 @@ static sl_err fill_view(struct broker_metadata *c, struct broker_topic_view *v, 
         v->name = slice_str(arena_strndup(c->items.arena, t->name, strlen(t->name)));
     v->topic_id = t->id;
     v->n_partitions = t->n_partitions;
+    v->number = t->number;
+    v->created_ms = t->created_ms;
+    if (c->with_config)
+        v->config = keep_config(c, t);
     v->leader_epochs =
         arena_alloc(c->items.arena, (size_t)t->n_partitions, sizeof *v->leader_epochs);
     for (int32_t i = 0; i < t->n_partitions; i++) {

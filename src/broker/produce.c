@@ -374,6 +374,7 @@ static sl_err find_partition(struct broker_produce_part *part, struct topic **to
     if (!partition)
         return SL_ETOPIC;
     part->owner = *topic;
+    part->topic_number = (*topic)->number;
     *ret = partition;
     return SL_OK;
 }
@@ -429,6 +430,7 @@ static void reset_part(struct broker_produce *p, struct broker_produce_part *par
     part->why = NULL;
     part->record_index = -1;
     part->base_offset = part->log_append_ms = part->log_start = -1;
+    part->topic_number = -1;
     part->owner = NULL;
     part->queue = NULL;
     part->checked = part->in_log = false;

@@ -130,11 +130,14 @@ struct broker_topic_view {
     sl_err err;
     int32_t n_partitions;
     int32_t *leader_epochs; /* n_partitions */
+    int64_t number, created_ms;
+    const struct topic_config *config; /* NULL: not asked for */
 };
 
 struct broker_metadata {
     struct broker_call call;
     bool all;
+    bool with_config;
     bool allow_create;                /* missing topics are created when the broker does that */
     struct broker_topic_view *topics; /* in; with `all` out, sorted by name */
     uint32_t n_topics;

@@ -1,6 +1,6 @@
 #include "base/buf.h"
 #include "base/clock.h"
-#include "client/partitioner.h"
+#include "record/partitioner.h"
 #include "ctl/lookup.h"
 #include "ctl/output.h"
 #include "kafka_codec/errors.h"

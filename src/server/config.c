@@ -113,8 +113,6 @@ static void notice_without_effect(struct options *o)
     for (size_t i = 0; i < config_table.n_rows; i++)
         if (strcmp(rows[i].section, SECTION_FUTURE) == 0 && option_source(o, i) != OPTION_DEFAULT)
             options_add_notice(o, "%s has no effect: %s", rows[i].name, rows[i].help);
-    if (option_source(o, CONFIG_grpc_addr) != OPTION_DEFAULT)
-        options_add_notice(o, "grpc_addr is accepted, but that door does not exist yet");
 }
 
 sl_err config_load(int argc, char *const *argv, char *const *env, struct sl_fault *fault,

@@ -218,11 +218,12 @@ const struct uuid *data_dir_cluster_id(const struct data_dir *d)
     return &d->cluster_id;
 }
 
-sl_err data_dir_write_ports(struct data_dir *d, uint16_t kafka, uint16_t http)
+sl_err data_dir_write_ports(struct data_dir *d, uint16_t kafka, uint16_t http, uint16_t grpc)
 {
     char path[PATH_MAX], text[64];
     SL_TRY(path_in(d, "ports.json", path));
-    int n = snprintf(text, sizeof text, "{\"kafka\":%u,\"http\":%u}\n", kafka, http);
+    int n =
+        snprintf(text, sizeof text, "{\"kafka\":%u,\"http\":%u,\"grpc\":%u}\n", kafka, http, grpc);
     return vfs_replace_file(d->vfs, path, text, (size_t)n);
 }
 

@@ -23,7 +23,8 @@ const char *data_dir_path(const struct data_dir *d);
 const struct uuid *data_dir_cluster_id(const struct data_dir *d);
 
 /* Replaces or removes DIR/ports.json. */
-sl_err data_dir_write_ports(struct data_dir *d, uint16_t kafka, uint16_t http) SL_CHECKED;
+sl_err data_dir_write_ports(struct data_dir *d, uint16_t kafka, uint16_t http,
+                            uint16_t grpc) SL_CHECKED;
 void data_dir_remove_ports(struct data_dir *d);
 
 /* The text of FORMAT; SL_EFORMAT: damaged or of another version, which *ret_version tells (0:

@@ -187,9 +187,9 @@ static void ports_are_told_and_forgotten(void **state)
     struct fixture *f = *state;
     char text[256];
     assert_int_equal(SL_OK, open_dir(f));
-    assert_int_equal(SL_OK, data_dir_write_ports(f->d, 9092, 8080));
+    assert_int_equal(SL_OK, data_dir_write_ports(f->d, 9092, 8080, 50051));
     read_file(f, "ports.json", text, sizeof text);
-    assert_string_equal("{\"kafka\":9092,\"http\":8080}\n", text);
+    assert_string_equal("{\"kafka\":9092,\"http\":8080,\"grpc\":50051}\n", text);
     data_dir_close(f->d); /* as after kill -9 */
     f->d = NULL;
     assert_int_equal(SL_OK, open_dir(f));

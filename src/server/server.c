@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/map.h"
 #include "broker/broker.h"
+#include "grpc/grpc.h"
 #include "http/http_server.h"
 #include "kafka/kafka.h"
 #include "meta/metastore.h"
@@ -243,11 +244,19 @@ static void name_listeners(struct server *s, const struct kafka_door_cfg *cfg)
                        cfg->advertised_port ? cfg->advertised_port : kafka_door_port(s->kafka));
 }
 
+/* Where connections live; the number of loops. */
+static unsigned conn_loops(const struct server *s, struct loop *ret[IO_LOOPS_MAX])
+{
+    ret[0] = s->core;
+    for (unsigned i = 0; i < s->n_io; i++)
+        ret[i] = s->io[i].loop;
+    return SL_MAX(s->n_io, 1U);
+}
+
 static sl_err start_kafka(struct server *s, struct sl_fault *fault)
 {
-    struct loop *loops[IO_LOOPS_MAX] = {s->core};
-    for (unsigned i = 0; i < s->n_io; i++)
-        loops[i] = s->io[i].loop;
+    struct loop *loops[IO_LOOPS_MAX];
+    unsigned n_loops = conn_loops(s, loops);
     config_listen_addr(s->opts.options, CONFIG_kafka_addr, s->kafka_addr);
     struct kafka_door_cfg cfg = {
         .addr = s->kafka_addr,
@@ -258,7 +267,7 @@ static sl_err start_kafka(struct server *s, struct sl_fault *fault)
         .connections_max = kafka_connections_max(s),
     };
     advertised(s, &cfg);
-    sl_err err = kafka_door_start(&cfg, s->broker, loops, SL_MAX(s->n_io, 1U), fault, &s->kafka);
+    sl_err err = kafka_door_start(&cfg, s->broker, loops, n_loops, fault, &s->kafka);
     if (err == SL_OK)
         name_listeners(s, &cfg);
     return explain_listen(err, "--kafka-addr", s->kafka_addr, fault);
@@ -278,6 +287,26 @@ static sl_err start_http(struct server *s, struct sl_fault *fault)
     };
     sl_err err = http_server_start(s->core, &opts, fault, &s->http);
     return explain_listen(err, "--http-addr", s->http_addr, fault);
+}
+
+static sl_err start_grpc(struct server *s, struct sl_fault *fault)
+{
+    struct loop *loops[IO_LOOPS_MAX];
+    unsigned n_loops = conn_loops(s, loops);
+    config_listen_addr(s->opts.options, CONFIG_grpc_addr, s->grpc_addr);
+    struct grpc_door_cfg cfg = {
+        .addr = s->grpc_addr,
+        .message_bytes_max = (size_t)number(s, CONFIG_grpc_message_bytes),
+        .request_bytes_max = (size_t)number(s, CONFIG_request_memory_bytes),
+        .connections_max = (uint32_t)number(s, CONFIG_grpc_connections_max),
+        .streams_max = (uint32_t)number(s, CONFIG_grpc_streams_max),
+        .stream_window_bytes = (uint32_t)number(s, CONFIG_grpc_stream_window_bytes),
+        .conn_window_bytes = (uint32_t)number(s, CONFIG_grpc_connection_window_bytes),
+        .keepalive_ms = number(s, CONFIG_grpc_keepalive_interval_secs) * 1000,
+        .keepalive_timeout_ms = number(s, CONFIG_grpc_keepalive_timeout_secs) * 1000,
+    };
+    sl_err err = grpc_door_start(&cfg, s->broker, loops, n_loops, fault, &s->grpc);
+    return explain_listen(err, "--grpc-addr", s->grpc_addr, fault);
 }
 
 static sl_err start_io(struct server *s, struct sl_fault *fault)
@@ -308,7 +337,8 @@ static sl_err start_signals(struct server *s, struct sl_fault *fault)
 
 static sl_err publish_ports(struct server *s, struct sl_fault *fault)
 {
-    sl_err err = data_dir_write_ports(s->dir, kafka_door_port(s->kafka), http_server_port(s->http));
+    sl_err err = data_dir_write_ports(s->dir, kafka_door_port(s->kafka), http_server_port(s->http),
+                                      grpc_door_port(s->grpc));
     if (err != SL_OK && fault)
         (void)snprintf(fault->where, sizeof fault->where, "%.240s/ports.json",
                        data_dir_path(s->dir));
@@ -320,11 +350,13 @@ static const struct step {
     const char *name;
     sl_err (*start)(struct server *s, struct sl_fault *fault);
 } steps[] = {
-    {"limits", raise_limits},    {"hash seed", seed_maps},   {"data directory", open_dir},
-    {"loops", make_loops},       {"signals", start_signals}, {"workers", start_workers},
-    {"metadata", open_meta},     {"log", open_log},          {"broker", open_broker},
-    {"kafka door", start_kafka}, {"http door", start_http},  {"connection threads", start_io},
-    {"ports", publish_ports},
+    {"limits", raise_limits},         {"hash seed", seed_maps},
+    {"data directory", open_dir},     {"loops", make_loops},
+    {"signals", start_signals},       {"workers", start_workers},
+    {"metadata", open_meta},          {"log", open_log},
+    {"broker", open_broker},          {"kafka door", start_kafka},
+    {"http door", start_http},        {"grpc door", start_grpc},
+    {"connection threads", start_io}, {"ports", publish_ports},
 };
 
 static sl_err start(struct server *s, struct sl_fault *fault)
@@ -347,21 +379,22 @@ static sl_err start(struct server *s, struct sl_fault *fault)
 
 static void announce(struct server *s)
 {
-    char kafka[CONFIG_ADDR_BYTES], http[CONFIG_ADDR_BYTES];
+    char kafka[CONFIG_ADDR_BYTES], http[CONFIG_ADDR_BYTES], grpc[CONFIG_ADDR_BYTES];
     print_bound(kafka, s->kafka_addr, kafka_door_port(s->kafka));
     print_bound(http, s->http_addr, http_server_port(s->http));
-    if (config_addr_is_local(kafka) && config_addr_is_local(http))
+    print_bound(grpc, s->grpc_addr, grpc_door_port(s->grpc));
+    if (config_addr_is_local(kafka) && config_addr_is_local(http) && config_addr_is_local(grpc))
         LOG_INFO("server.local_only", "only this machine can connect; --host 0.0.0.0 opens the "
                                       "listeners to others, without authentication");
     else
         LOG_WARN("server.open",
                  "whoever reaches these listeners may read and write everything: "
                  "there is no authentication yet; --host 127.0.0.1 closes them",
-                 F_STR("kafka", kafka), F_STR("http", http));
+                 F_STR("kafka", kafka), F_STR("http", http), F_STR("grpc", grpc));
     s->is_ready = true;
     atomic_store(&s->is_quiet, false);
     LOG_INFO("server.ready", "serving", F_STR("version", SLUICE_VERSION), F_STR("kafka", kafka),
-             F_STR("http", http), F_STR("data_dir", data_dir_path(s->dir)),
+             F_STR("http", http), F_STR("grpc", grpc), F_STR("data_dir", data_dir_path(s->dir)),
              F_STR("cluster", s->cluster_id), F_I64("pid", getpid()),
              F_F64("start_ms", (double)(clock_monotonic_ns(&clock_real) - s->started_ns) / 1e6));
 }
@@ -406,6 +439,23 @@ static void run_kafka_stop(struct task *t)
     kafka_door_stop(s->kafka, number(s, CONFIG_drain_ms), on_kafka_stopped, s);
 }
 
+static void run_grpc_stopped(struct task *t)
+{
+    door_is_closed(SL_CONTAINER_OF(t, struct server, grpc_stopped));
+}
+
+static void on_grpc_stopped(void *arg)
+{
+    struct server *s = arg;
+    loop_post(s->core, &s->grpc_stopped);
+}
+
+static void run_grpc_stop(struct task *t)
+{
+    struct server *s = SL_CONTAINER_OF(t, struct server, grpc_stop);
+    grpc_door_stop(s->grpc, number(s, CONFIG_drain_ms), on_grpc_stopped, s);
+}
+
 static void on_http_stopped(void *arg)
 {
     door_is_closed(arg);
@@ -413,11 +463,15 @@ static void on_http_stopped(void *arg)
 
 static sl_err stop_doors(struct server *s)
 {
-    s->doors_open = (s->kafka != NULL) + (s->http != NULL);
+    s->doors_open = (s->kafka != NULL) + (s->http != NULL) + (s->grpc != NULL);
     if (s->dir)
         data_dir_remove_ports(s->dir);
-    if (s->kafka) /* on its own loop, whose thread may not have been started after a failure */
-        loop_post(s->n_io && s->io[0].thread ? s->io[0].loop : s->core, &s->kafka_stop);
+    /* On their own loop, whose thread may not have been started after a failure. */
+    struct loop *first = s->n_io && s->io[0].thread ? s->io[0].loop : s->core;
+    if (s->kafka)
+        loop_post(first, &s->kafka_stop);
+    if (s->grpc)
+        loop_post(first, &s->grpc_stop);
     if (s->http)
         http_server_stop(s->http, number(s, CONFIG_drain_ms), on_http_stopped, s);
     return s->doors_open ? SL_PENDING : SL_OK;
@@ -528,6 +582,7 @@ static void teardown(struct server *s)
     server__free_io_loops(s);
     signals_stop(s->signals);
     kafka_door_free(s->kafka);
+    grpc_door_free(s->grpc);
     http_server_free(s->http);
     broker_free(s->broker);
     workers_stop(s->workers);
@@ -547,6 +602,8 @@ static void init(struct server *s, const struct server_opts *opts)
     s->begin_stop.run = begin_stop;
     s->kafka_stop.run = run_kafka_stop;
     s->kafka_stopped.run = run_kafka_stopped;
+    s->grpc_stop.run = run_grpc_stop;
+    s->grpc_stopped.run = run_grpc_stopped;
     s->resume_stop.run = resume_stop;
 }
 

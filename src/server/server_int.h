@@ -15,6 +15,7 @@
 struct broker;
 struct data_dir;
 
+struct grpc_door;
 struct kafka_door;
 struct metastore;
 struct signals;
@@ -39,18 +40,20 @@ struct server {
     struct log_engine *log;
     struct broker *broker;
     struct kafka_door *kafka;
+    struct grpc_door *grpc;
     struct http_server *http;
     struct signals *signals;
     char cluster_id[UUID_BASE64_BYTES];
     char listeners[CONFIG_ADDR_BYTES + 16], advertised_listeners[CONFIG_ADDR_BYTES + 16];
     char kafka_addr[CONFIG_ADDR_BYTES], http_addr[CONFIG_ADDR_BYTES];
+    char grpc_addr[CONFIG_ADDR_BYTES];
     char advertised_host[OPTION_HOST_BYTES];
     struct buf topic_defaults;
     int64_t started_ns, started_wall_ms;
     bool is_ready; /* everything is up, and nobody asked for a stop */
 
     struct op stop;
-    struct task begin_stop, kafka_stop, resume_stop, kafka_stopped;
+    struct task begin_stop, kafka_stop, resume_stop, kafka_stopped, grpc_stop, grpc_stopped;
     struct log_done log_closed;
     unsigned doors_open;
     bool is_stopping;

@@ -43,6 +43,7 @@ class Broker:
         self.process = None
         self.kafka_port = 0
         self.http_port = 0
+        self.grpc_port = 0
 
     @property
     def bootstrap(self):
@@ -54,7 +55,8 @@ class Broker:
 
     def command(self):
         return [SLUICE, "serve", "--data-dir", str(self.data_dir), "--kafka-addr", f"127.0.0.1:{self.kafka_port}",
-                "--http-addr", f"127.0.0.1:{self.http_port}", *self.options]
+                "--http-addr", f"127.0.0.1:{self.http_port}", "--grpc-addr", f"127.0.0.1:{self.grpc_port}",
+                *self.options]
 
     def start(self, poll_s=0.02):
         ports_file = self.data_dir / "ports.json"
@@ -72,7 +74,7 @@ class Broker:
             ports = json.loads(ports_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):
             return False
-        self.kafka_port, self.http_port = ports["kafka"], ports["http"]
+        self.kafka_port, self.http_port, self.grpc_port = ports["kafka"], ports["http"], ports["grpc"]
         with contextlib.suppress(OSError, http.client.HTTPException):
             return self.get("/readyz")[0] == 200
         return False

@@ -21,7 +21,7 @@ class ProgramTest(harness.FreshBrokerTestCase):
     def test_ports_json_names_the_ports_and_the_log_says_once_that_it_is_ready(self):
         self.broker.start()
         ports = json.loads((self.broker.data_dir / "ports.json").read_text(encoding="utf-8"))
-        for name in ("kafka", "http"):
+        for name in ("kafka", "http", "grpc"):
             with socket.create_connection(("127.0.0.1", ports[name]), 5):
                 pass
         ready = [line for line in self.broker.log_tail(1000).splitlines() if "ready" in line]
@@ -66,7 +66,7 @@ class ProgramTest(harness.FreshBrokerTestCase):
     def test_a_second_process_on_the_data_directory_is_refused_and_names_the_first(self):
         self.broker.start()
         status, said = serve("--data-dir", str(self.broker.data_dir), "--kafka-addr", "127.0.0.1:0",
-                             "--http-addr", "127.0.0.1:0")
+                             "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0")
         self.assertNotEqual(0, status)
         self.assertIn(str(self.broker.pid), said)
         self.assertEqual(200, self.broker.get("/readyz")[0])
@@ -74,7 +74,7 @@ class ProgramTest(harness.FreshBrokerTestCase):
     def test_a_port_in_use_is_refused_by_its_address(self):
         self.broker.start()
         status, said = serve("--data-dir", str(self.broker.home / "other"), "--kafka-addr", self.broker.bootstrap,
-                             "--http-addr", "127.0.0.1:0")
+                             "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0")
         self.assertNotEqual(0, status)
         self.assertIn(str(self.broker.kafka_port), said)
 
@@ -92,7 +92,7 @@ class ProgramTest(harness.FreshBrokerTestCase):
 
     def test_help_and_version(self):
         said = harness.run([harness.SLUICE, "serve", "--help"]).stdout.decode()
-        for option in ("--data-dir", "--kafka-addr", "--http-addr", "--config"):
+        for option in ("--data-dir", "--kafka-addr", "--http-addr", "--grpc-addr", "--config"):
             self.assertIn(option, said)
         version = (harness.ROOT / "VERSION").read_text(encoding="utf-8").strip()
         self.assertIn(version, harness.run([harness.SLUICE, "--version"]).stdout.decode())

@@ -87,7 +87,7 @@ class SettingsTest(unittest.TestCase):
         self.assertIn("auth_enabled: true cannot be served yet", said)
 
     def test_an_unwritable_data_directory_is_named(self):
-        status, said = serve("--data-dir", "/proc/nowhere/data", "--kafka-addr", "0", "--http-addr", "0")
+        status, said = serve("--data-dir", "/proc/nowhere/data", "--kafka-addr", "0", "--http-addr", "0", "--grpc-addr", "0")
         self.assertEqual(1, status)
         self.assertIn("/proc/nowhere", said)
         self.assertIn("--data-dir", said)
@@ -95,7 +95,7 @@ class SettingsTest(unittest.TestCase):
     def test_a_directory_of_somebody_else_is_left_alone(self):
         self.home.data_dir.mkdir()
         (self.home.data_dir / "thesis.tex").write_text("x", encoding="utf-8")
-        status, said = serve("--data-dir", self.home.data_dir, "--kafka-addr", "0", "--http-addr", "0")
+        status, said = serve("--data-dir", self.home.data_dir, "--kafka-addr", "0", "--http-addr", "0", "--grpc-addr", "0")
         self.assertEqual(1, status)
         self.assertIn("holds files but no FORMAT", said)
         self.assertEqual({"thesis.tex", "LOCK"}, set(os.listdir(self.home.data_dir)))
@@ -203,7 +203,7 @@ class SignalsTest(harness.FreshBrokerTestCase):
     def test_a_port_in_use_is_told_with_the_process_that_has_it(self):
         self.broker.start()
         status, said = serve("--data-dir", self.broker.home / "other", "--kafka-addr", self.broker.bootstrap,
-                             "--http-addr", "0")
+                             "--http-addr", "0", "--grpc-addr", "0")
         self.assertEqual(1, status)
         self.assertIn(f"sluice (process {self.broker.pid}) listens there", said)
         self.assertIn("--kafka-addr", said)

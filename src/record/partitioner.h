@@ -1,6 +1,6 @@
 /* Which partition a key goes to: as Kafka's Java clients choose, so keys meet their neighbours. */
-#ifndef SLUICE_CLIENT_PARTITIONER_H
-#define SLUICE_CLIENT_PARTITIONER_H
+#ifndef SLUICE_RECORD_PARTITIONER_H
+#define SLUICE_RECORD_PARTITIONER_H
 
 #include "base/slice.h"
 

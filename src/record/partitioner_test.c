@@ -1,4 +1,4 @@
-#include "client/partitioner.h"
+#include "record/partitioner.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,5 +38,5 @@ int main(void)
         cmocka_unit_test(keys_hash_as_in_the_java_client),
         cmocka_unit_test(a_partition_is_always_one_that_exists),
     };
-    return cmocka_run_group_tests_name("client/partitioner", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("record/partitioner", tests, NULL, NULL);
 }

@@ -1,0 +1,16 @@
+/* One function for each row of methods.def. Each gets a call that has begun and ends it. */
+#ifndef SLUICE_GRPC_HANDLERS_H
+#define SLUICE_GRPC_HANDLERS_H
+
+struct grpc_call;
+
+void grpc_handle_publish(struct grpc_call *c);
+void grpc_handle_batch_publish(struct grpc_call *c);
+void grpc_handle_list_topics(struct grpc_call *c);
+void grpc_handle_create_topic(struct grpc_call *c);
+void grpc_handle_delete_topic(struct grpc_call *c);
+void grpc_handle_health_check(struct grpc_call *c);
+void grpc_handle_health_watch(struct grpc_call *c);
+void grpc_handle_reflection(struct grpc_call *c);
+
+#endif
