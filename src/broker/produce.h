@@ -33,7 +33,7 @@ struct broker_produce_part {
     const char *why;      /* static sentence, NULL: nothing to add to err */
     int32_t record_index; /* the record that was refused; -1: none in particular */
     int64_t base_offset, log_append_ms, log_start; /* -1: not known */
-    int64_t topic_number; /* for message ids; -1: no such topic */
+    int64_t topic_number;                          /* for message ids; -1: no such topic */
     /* internal */
     struct broker_produce *request;
     const struct topic *owner;   /* NULL: the topic is gone */

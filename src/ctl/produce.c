@@ -1,10 +1,10 @@
 #include "base/buf.h"
 #include "base/clock.h"
-#include "record/partitioner.h"
 #include "ctl/lookup.h"
 #include "ctl/output.h"
 #include "kafka_codec/errors.h"
 #include "record/builder.h"
+#include "record/partitioner.h"
 
 #include <poll.h>
 #include <stdio.h>

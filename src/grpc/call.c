@@ -12,7 +12,7 @@ enum {
     GZIP_BYTES_MAX = 64 << 10 /* above it takes too long for a loop */
 };
 
-#define HEADER(n, v) ((struct http2_header){.name = n, .value = v})
+#define HEADER(n, v) ((struct http2_header){.name = (n), .value = (v)})
 #define TEXT(t)      slice_of((t), sizeof(t) - 1)
 
 /* ---- status ---------------------------------------------------------------------------------- */
@@ -204,11 +204,11 @@ void grpc_fail_err(struct grpc_call *c, sl_err err, const char *why)
     grpc__end(c, grpc_status_of(err), why ? why : sl_err_text(err));
 }
 
-void grpc_reply(struct grpc_call *c, const ProtobufCMessage *m)
+void grpc_reply(struct grpc_call *c, const ProtobufCMessage *answer_message)
 {
     if (c->answered)
         grpc__call_free(c);
-    else if (send_message(c, m))
+    else if (send_message(c, answer_message))
         grpc__end(c, GRPC_OK, "");
     else
         grpc__end(c, GRPC_RESOURCE_EXHAUSTED, "the server has no memory for the answer");

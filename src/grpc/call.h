@@ -15,7 +15,7 @@
 #include <protobuf-c/protobuf-c.h>
 
 enum grpc_status {
-#define GRPC_STATUS(name, number) GRPC_##name = number,
+#define GRPC_STATUS(name, number) GRPC_##name = (number),
 #include "grpc/status.def"
 #undef GRPC_STATUS
 };
@@ -72,7 +72,7 @@ char *grpc_text(struct grpc_call *c, struct slice text);
 void grpc_submit(struct grpc_call *c, struct broker_call *b, void (*done)(struct broker_call *b));
 
 /* Ends a unary call with its answer. c is gone. */
-void grpc_reply(struct grpc_call *c, const ProtobufCMessage *answer);
+void grpc_reply(struct grpc_call *c, const ProtobufCMessage *answer_message);
 /* Ends the call. c is gone. GRPC_OK ends a stream well. */
 void grpc_fail(struct grpc_call *c, enum grpc_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

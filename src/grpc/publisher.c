@@ -238,7 +238,8 @@ static size_t bytes_of(const struct publish *x)
 {
     size_t n = 0;
     for (uint32_t i = 0; i < x->n_records; i++)
-        n += x->records[i].key.len + x->records[i].value.len + 64 * (1 + x->records[i].n_headers);
+        n += x->records[i].key.len + x->records[i].value.len +
+             64 * (1 + (size_t)x->records[i].n_headers);
     return n;
 }
 

@@ -58,8 +58,8 @@ static struct slice field_of(struct slice message, uint32_t number)
 /* Cuts "first." off a name; false: the name is another. */
 static bool cut_prefix(struct slice *name, struct slice first)
 {
-    if (name->len <= first.len || memcmp(name->data, first.data, first.len) != 0 ||
-        name->data[first.len] != '.')
+    if (first.len == 0 || name->len <= first.len ||
+        memcmp(name->data, first.data, first.len) != 0 || name->data[first.len] != '.')
         return false;
     *name = slice_sub(*name, first.len + 1, name->len - first.len - 1);
     return true;

@@ -87,6 +87,7 @@ static struct slice keep_text(struct http2_head *h, const uint8_t *text, size_t 
     return slice_of(at, len);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): nghttp2's */
 static int on_header(nghttp2_session *session, const nghttp2_frame *f, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *arg)
@@ -286,6 +287,7 @@ nghttp2_option *http2__option(void)
     nghttp2_option_set_max_settings(ret, SETTINGS_MAX);
     nghttp2_option_set_max_continuations(ret, CONTINUATIONS_MAX);
     /* Ours (count_reset) comes first and says ENHANCE_YOUR_CALM; this one is behind it. */
-    nghttp2_option_set_stream_reset_rate_limit(ret, 10 * HTTP2_RESETS_MAX, HTTP2_RESETS_MAX);
+    nghttp2_option_set_stream_reset_rate_limit(ret, 10 * (uint64_t)HTTP2_RESETS_MAX,
+                                               HTTP2_RESETS_MAX);
     return ret;
 }

@@ -244,6 +244,7 @@ static void note_room(struct http2_stream *s)
         list_push_back(&s->conn->roomy, &s->room_node);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): nghttp2's */
 ssize_t http2__stream_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len,
                            uint32_t *flags, nghttp2_data_source *source, void *conn)
 {
