@@ -293,8 +293,17 @@ void share_unjump(struct share *s)
     shorten(s);
 }
 
-int64_t share_next_event(const struct share *s)
+int64_t share_last_delay(const struct share *s)
 {
-    int64_t ready_ms = s->n_available ? s->ready_ms : SHARE_NEVER;
-    return SL_MIN(ready_ms, s->n_held ? s->expire_ms : SHARE_NEVER);
+    int64_t last_ms = 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (share__at(s, i)->state == SHARE_AVAILABLE)
+            last_ms = SL_MAX(last_ms, share__at(s, i)->at_ms);
+    return last_ms;
+}
+
+int64_t share_next_event(const struct share *s, int64_t now_ms)
+{
+    bool waits = s->n_available && s->ready_ms > now_ms; /* else it waits for somebody */
+    return SL_MIN(waits ? s->ready_ms : SHARE_NEVER, s->n_held ? s->expire_ms : SHARE_NEVER);
 }

@@ -74,8 +74,10 @@ uint64_t share_expire(struct share *s, int64_t now_ms);
 void share_jump(struct share *s, int64_t offset);
 void share_unjump(struct share *s);
 
-/* The next time at which something happens by itself (not exact: may be early). */
-int64_t share_next_event(const struct share *s);
+/* When the last delay of what is available ends; 0: none. O(runs). */
+int64_t share_last_delay(const struct share *s);
+/* The next time after now at which something happens by itself (not exact: may be early). */
+int64_t share_next_event(const struct share *s, int64_t now_ms);
 
 /* The runs as stored, held as available (docs/formats/group-ranges.md); no bytes when there is
  * nothing to say beyond the cursor. SL_ENOMEM. */

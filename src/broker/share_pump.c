@@ -209,11 +209,12 @@ static bool step(struct share_part *p)
 
 static void set_timer(struct share_part *p)
 {
-    int64_t due_ms = share_next_event(&p->share), now_ms = subs__now_ms(p->of->engine);
-    if (!p->of->n_streams || due_ms == SHARE_NEVER || due_ms <= now_ms)
+    int64_t now_ms = subs__now_ms(p->of->engine);
+    int64_t due_ms = share_next_event(&p->share, now_ms);
+    if (!p->of->n_streams || due_ms == SHARE_NEVER)
         timer_stop(&p->timer);
     else
-        timer_start(&p->timer, due_ms - now_ms);
+        timer_start(&p->timer, SL_MAX(due_ms - now_ms, (int64_t)0));
 }
 
 void share_part_run(struct turn *t)

@@ -18,7 +18,11 @@ struct share_topic *share_topic_find(struct group *g, const struct uuid *topic_i
 
 static void on_timer(struct timer *t)
 {
-    share_part_wake(SL_CONTAINER_OF(t, struct share_part, timer));
+    struct share_part *p = SL_CONTAINER_OF(t, struct share_part, timer);
+    if (p->of->n_streams)
+        share_part_wake(p);
+    else
+        (void)share_topic_end_step(p->of);
 }
 
 static void on_moved(struct log_watch *w)
@@ -122,6 +126,7 @@ void share_part_forget(struct share_part *p)
     part_rest(p);
     share_part_forget_stores(p);
     p->open = false;
+    timer_start(&p->timer, 0); /* the topic may not be needed any more */
 }
 
 void share_topic_forget(struct share_topic *t)
@@ -138,10 +143,30 @@ static bool is_clean(const struct share_topic *t)
     return true;
 }
 
+/* Messages that are to come later are not forgotten because their stream reconnects. */
+static bool waits_for_delays(struct share_topic *t)
+{
+    bool waits = false;
+    int64_t now_ms = subs__now_ms(t->engine);
+    for (int32_t i = 0; i < t->n_parts; i++) {
+        struct share_part *p = t->parts[i];
+        int64_t until_ms = p->open ? share_last_delay(&p->share) : 0;
+        if (until_ms <= now_ms)
+            continue;
+        part_rest(p);
+        timer_start(&p->timer, until_ms - now_ms);
+        waits = true;
+    }
+    return waits;
+}
+
 bool share_topic_end_step(struct share_topic *t)
 {
-    bool gives_up = !t->topic || (t->engine->broker->closing && t->engine->failed);
+    bool closing = t->engine->broker->closing;
+    bool gives_up = !t->topic || (closing && t->engine->failed);
     if (t->n_streams || t->n_busy || (!gives_up && !is_clean(t)))
+        return false;
+    if (t->topic && !closing && waits_for_delays(t))
         return false;
     struct group_state *gs = t->engine->broker->groups;
     struct group *g = t->group;

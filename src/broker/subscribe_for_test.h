@@ -164,6 +164,11 @@ static inline void scene_close(struct scene *s)
     b->closing = b->closed = false;
 }
 
+static inline struct group *scene_group(struct scene *s, const char *name)
+{
+    return groups__find(s->core->broker.groups, &principal_anonymous.org, slice_str(name));
+}
+
 static inline void scene_forget(struct scene *s)
 {
     for (int i = 0; i < SCENE_ROWS; i++)

@@ -296,6 +296,25 @@ SCENE_TEST(a_released_message_comes_again_after_its_delay)
     door_free(o);
 }
 
+SCENE_TEST(a_delay_outlives_the_stream)
+{
+    scene_publish(s, 0, 1);
+    struct door *o = door_with(s, "g", "a", 10);
+    subscription_nack(o->s, 0, 0, 500);
+    scene_run(s, 1);
+    door_free(o);
+    o = door_with(s, "g", "a", 10);
+    scene_run(s, 300);
+    assert_int_equal(0, o->n);
+    scene_run(s, 300);
+    assert_int_equal(1, o->n);
+    subscription_nack(o->s, 0, 0, 500);
+    scene_run(s, 1);
+    door_free(o);
+    scene_run(s, 1000);
+    assert_true(list_empty(&scene_group(s, "g")->shares)); /* nobody needs it any more */
+}
+
 SCENE_TEST(a_deadline_gives_the_message_to_another_and_an_extension_keeps_it)
 {
     scene_publish(s, 0, 2);
@@ -742,6 +761,7 @@ int main(void)
         cmocka_unit_test(acks_are_durable_when_close_is_done),
         cmocka_unit_test(a_commit_that_is_refused_is_tried_again),
         cmocka_unit_test(a_released_message_comes_again_after_its_delay),
+        cmocka_unit_test(a_delay_outlives_the_stream),
         cmocka_unit_test(a_deadline_gives_the_message_to_another_and_an_extension_keeps_it),
         cmocka_unit_test(a_message_is_not_delivered_before_its_time),
         cmocka_unit_test(W2_a_takeover_ends_only_the_old_stream),

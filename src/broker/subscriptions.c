@@ -82,6 +82,18 @@ sl_err subs__open(struct broker *b, struct sl_fault *fault)
     return meta_load(b->env.meta, &loader, fault);
 }
 
+/* What waits for delays of messages only. */
+static void end_lingering(struct group_state *gs, struct group *g)
+{
+    g->n_streams++; /* it stays until here */
+    LIST_FOREACH_SAFE(node, &g->shares)
+    {
+        (void)share_topic_end_step(SL_CONTAINER_OF(node, struct share_topic, node));
+    }
+    g->n_streams--;
+    groups__end_step(gs, g);
+}
+
 void subs__close(struct broker *b)
 {
     struct subscriptions *e = b->subscriptions;
@@ -92,6 +104,10 @@ void subs__close(struct broker *b)
     {
         struct subscription *s = SL_CONTAINER_OF(node, struct subscription, all_node);
         stream_end(s, SL_ECLOSED, "the broker stops");
+    }
+    LIST_FOREACH_SAFE(group, &b->groups->all)
+    {
+        end_lingering(b->groups, SL_CONTAINER_OF(group, struct group, node));
     }
 }
 
