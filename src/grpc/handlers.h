@@ -9,6 +9,7 @@ void grpc_handle_batch_publish(struct grpc_call *c);
 void grpc_handle_list_topics(struct grpc_call *c);
 void grpc_handle_create_topic(struct grpc_call *c);
 void grpc_handle_delete_topic(struct grpc_call *c);
+void grpc_handle_subscribe(struct grpc_call *c);
 void grpc_handle_health_check(struct grpc_call *c);
 void grpc_handle_health_watch(struct grpc_call *c);
 void grpc_handle_reflection(struct grpc_call *c);

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """The gRPC door through Debian's grpcio: what is published there is consumed through Kafka, and errors are the contract's."""
-import concurrent.futures
+import queue
 import signal
+import threading
 import time
 import uuid
 
@@ -16,6 +17,7 @@ from test_confluent import admin_of, consume, create, produce
 
 SLUICE = "sluice.v1.Sluice/"
 PUBLISH, BATCH, LIST = SLUICE + "Publish", SLUICE + "BatchPublish", SLUICE + "ListTopics"
+SUBSCRIBE = SLUICE + "Subscribe"
 CHECK = "grpc.health.v1.Health/Check"
 CODE = grpc.StatusCode
 MIB4 = 4 << 20
@@ -129,6 +131,277 @@ class BatchTest(GrpcTestCase):
         error = self.client.error(BATCH, topic=self.topic, messages=[{"payload": b"a"}, {"payload": b"x" * (MIB4 + 1)}])
         self.assertEqual((CODE.RESOURCE_EXHAUSTED, f"payload too large: {MIB4 + 1} bytes (max {MIB4} bytes)"), error)
         self.assertNotIn(self.topic, [t.name for t in self.client.call(LIST).topics])
+
+
+class Stream:
+    """A subscription: what it was sent is in `got`, its end in `status`."""
+
+    def __init__(self, client, *requests, credits=0, **init):
+        self.requests = queue.Queue()
+        self.got = queue.Queue()
+        self.status = None
+        if init:
+            self.send(init=init)
+        for request in requests:
+            self.send(**request)
+        if credits:
+            self.send(credit={"credits": credits})
+        self.call = client.stub(SUBSCRIBE, "stream_stream")(iter(self.requests.get, None), timeout=90)
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        try:
+            for answer in self.call:
+                self.got.put(answer)
+            self.status = (self.call.code(), self.call.details())
+        except grpc.RpcError as e:
+            self.status = (e.code(), e.details())
+        self.got.put(None)
+
+    def send(self, **fields):
+        self.requests.put(message("sluice.v1.SubscribeUpstream")(**fields))
+
+    def half_close(self):
+        self.requests.put(None)
+
+    def next(self, timeout=20):
+        answer = self.got.get(timeout=timeout)
+        if answer is None:
+            raise AssertionError(f"the stream ended with {self.status}")
+        return answer.delivery
+
+    def take(self, n):
+        return [self.next() for _ in range(n)]
+
+    def ack(self, delivery, **more):
+        self.send(ack={"message_id": delivery.message_id, **more})
+
+    def nothing_comes(self, seconds=0.4):
+        try:
+            answer = self.got.get(timeout=seconds)
+        except queue.Empty:
+            return
+        raise AssertionError(f"unexpected: {answer} {self.status}")
+
+    def end(self):
+        """Waits for it; (status, text)."""
+        self.reader.join(20)
+        assert self.status, "the stream did not end"
+        return self.status
+
+    def close(self):
+        self.call.cancel()
+        self.reader.join(10)
+
+
+class SubscribeTest(GrpcTestCase):
+    def publish(self, n, first=0, **more):
+        return [self.client.call(PUBLISH, topic=self.topic, payload=b"%d" % i, **more) for i in range(first, first + n)]
+
+    def subscribe(self, *requests, position="EARLIEST", **more):
+        more = {"topic": self.topic, "initial_position": position, **more}
+        stream = Stream(self.client, *requests, **more)
+        self.addCleanup(stream.close)
+        return stream
+
+    def test_messages_come_for_credit_and_never_without(self):
+        published = self.publish(5)
+        s = self.subscribe()
+        s.nothing_comes()
+        s.send(credit={"credits": 2})
+        got = s.take(2)
+        self.assertEqual([(p.message_id, p.sequence, p.timestamp) for p in published[:2]],
+                         [(d.message_id, d.sequence, d.timestamp) for d in got])
+        s.nothing_comes()
+        s.send(credit={"credits": 1})
+        s.send(credit={"credits": 0})
+        s.send(credit={"credits": 2})
+        self.assertEqual([b"2", b"3", b"4"], [d.payload for d in s.take(3)])
+
+    def test_credits_add_up_and_saturate(self):
+        self.client.call(SLUICE + "CreateTopic", name=self.topic)
+        s = self.subscribe(credits=(1 << 32) - 1)
+        for _ in range(3):
+            s.send(credit={"credits": (1 << 32) - 1})
+        self.publish(20)
+        self.assertEqual(20, len(s.take(20)))
+
+    def test_what_Kafka_produces_is_delivered_whatever_it_is(self):
+        produce(self.broker, self.topic, [{"value": b"v", "key": b"\xff\x00", "headers": [
+            ("a", b"1"), ("a", b"2"), ("bytes", b"\xfe"), ("none", None), ("nul", b"x\x00y"), ("ok", "ß".encode())]},
+            {"value": None, "key": b"k"}, {"value": b""}])
+        s = self.subscribe(credits=3)
+        full, tombstone, empty = s.take(3)
+        self.assertEqual(({"a": "1", "ok": "ß"}, b"\xff\x00"), (dict(full.attributes), full.key))
+        self.assertEqual([("a", b"2"), ("bytes", b"\xfe"), ("none", b""), ("nul", b"x\x00y")],
+                         [(h.name, h.value) for h in full.headers])
+        self.assertEqual([True, True, False, True], [h.HasField("value") for h in full.headers])
+        self.assertEqual((True, b"k", False), (tombstone.tombstone, tombstone.key, empty.tombstone))
+
+    def test_acks_are_cumulative_and_a_new_stream_goes_on_behind_them(self):
+        self.publish(10)
+        s = self.subscribe(credits=6)
+        got = s.take(6)
+        s.ack(got[3])
+        s.half_close()
+        self.assertEqual(CODE.OK, s.end()[0])
+        again = self.subscribe(credits=20)
+        self.assertEqual([b"%d" % n for n in range(4, 10)], [d.payload for d in again.take(6)])
+
+    def test_an_acknowledged_sequence_is_the_committed_offset_of_the_group(self):
+        self.publish(3)
+        s = self.subscribe(credits=3, consumer_group=self.group)
+        s.ack(s.take(3)[1])
+        s.half_close()
+        s.end()
+        from confluent_kafka import TopicPartition
+        from test_confluent import consumer_of
+        consumer = consumer_of(self.broker, group_id=self.group)
+        self.assertEqual(2, consumer.committed([TopicPartition(self.topic, 0)], 10)[0].offset)
+        consumer.close()
+
+    def test_W3_an_ack_never_moves_delivery_backwards(self):
+        self.publish(10)
+        s = self.subscribe(credits=10)
+        got = s.take(10)
+        s.ack(got[2])
+        s.send(credit={"credits": 10})
+        s.nothing_comes()
+
+    def test_W4_an_id_of_another_topic_or_nonsense_is_ignored(self):
+        self.publish(4)
+        other = self.client.call(PUBLISH, topic=self.topic + "-other").message_id
+        s = self.subscribe(credits=2)
+        s.take(2)
+        for text in (other, "nonsense", "", str(uuid.uuid4())):
+            s.send(ack={"message_id": text})
+        s.half_close()
+        s.end()
+        again = self.subscribe(credits=9)
+        self.assertEqual([b"0", b"1", b"2", b"3"], [d.payload for d in again.take(4)])
+
+    def test_W2_the_same_consumer_takes_over_and_the_newcomer_is_unharmed(self):
+        self.publish(2)
+        old = self.subscribe(credits=1, consumer_id="me")
+        old.take(1)
+        new = self.subscribe(credits=10, consumer_id="me")
+        self.assertEqual((CODE.ABORTED, "consumer group takeover"), old.end())
+        self.assertEqual([b"0", b"1"], [d.payload for d in new.take(2)])
+        self.publish(1, first=2)
+        self.assertEqual(b"2", new.next().payload)
+
+    def test_streams_of_a_group_share_its_messages_and_exclusive_takes_all(self):
+        a, b = self.subscribe_both()
+        self.publish(40)
+        got = [d.payload for d in a.take(20)] + [d.payload for d in b.take(20)]
+        self.assertEqual({b"%d" % n for n in range(40)}, set(got))
+        c = self.subscribe(mode="SUBSCRIPTION_MODE_EXCLUSIVE", consumer_id="c")
+        self.assertEqual([CODE.ABORTED] * 2, [a.end()[0], b.end()[0]])
+        c.close()
+
+    def subscribe_both(self):
+        self.client.call(SLUICE + "CreateTopic", name=self.topic)
+        return (self.subscribe(credits=20, consumer_id="a"), self.subscribe(credits=20, consumer_id="b"))
+
+    def test_half_close_drains_what_is_there_and_ends_well(self):
+        self.publish(3)
+        s = self.subscribe(credits=10)
+        s.half_close()
+        self.assertEqual(3, len(s.take(3)))
+        self.assertEqual(CODE.OK, s.end()[0])
+
+    def test_LATEST_sees_what_comes_later_and_EARLIEST_all(self):
+        self.publish(3)
+        latest = self.subscribe(credits=9, position="LATEST", consumer_group="l")
+        earliest = self.subscribe(credits=9, consumer_group="e")
+        self.assertEqual(3, len(earliest.take(3)))
+        latest.nothing_comes()
+        self.publish(1, first=3)
+        self.assertEqual(b"3", latest.next().payload)
+
+    def test_W13_OFFSET_is_exclusive(self):
+        self.publish(5)
+        s = self.subscribe(credits=9, position="OFFSET", offset=3)
+        self.assertEqual([4, 5], [d.sequence for d in s.take(2)])
+
+    def test_W11_an_OFFSET_beyond_everything_waits(self):
+        self.publish(2)
+        s = self.subscribe(credits=9, position="OFFSET", offset=(1 << 64) - 1)
+        s.nothing_comes()
+        self.assertIsNone(s.status)
+
+    def test_the_contract_s_errors_of_Subscribe(self):
+        self.publish(1)
+        for init, code, text in (
+                ({"topic": ""}, CODE.INVALID_ARGUMENT, "topic cannot be empty"),
+                ({"topic": "x" * 256}, CODE.INVALID_ARGUMENT, "topic name exceeds 255 characters"),
+                ({"topic": "a b"}, CODE.INVALID_ARGUMENT, "topic name contains invalid characters (only alphanumeric, "
+                                                          "dash, underscore, dot allowed)"),
+                ({"topic": "missing", "initial_position": "OFFSET"}, CODE.NOT_FOUND, "topic 'missing' does not exist"),
+                ({"topic": "missing"}, CODE.NOT_FOUND, "topic 'missing' does not exist"),
+                ({"topic": self.topic, "initial_position": "OFFSET"}, CODE.INVALID_ARGUMENT,
+                 "offset must be provided and > 0 for OFFSET position")):
+            with self.subTest(init=str(init)[:60]):
+                self.assertEqual((code, text), Stream(self.client, **init).end())
+        self.assertEqual((CODE.INVALID_ARGUMENT, "first message must be SubscriptionInit"),
+                         Stream(self.client, credits=1).end())
+        closed = Stream(self.client)
+        closed.half_close()
+        self.assertEqual((CODE.INVALID_ARGUMENT, "stream closed before init"), closed.end())
+
+    def test_W9_a_second_init_ends_the_stream_with_a_status(self):
+        self.publish(1)
+        s = self.subscribe(credits=1)
+        s.take(1)
+        s.send(init={"topic": self.topic})
+        self.assertEqual((CODE.INVALID_ARGUMENT, "unexpected SubscriptionInit"), s.end())
+
+    def test_a_nack_brings_the_message_again_and_counts(self):
+        self.publish(2)
+        s = self.subscribe(credits=5)
+        first, second = s.take(2)
+        s.send(nack={"message_id": first.message_id})
+        again = s.next()
+        self.assertEqual((first.message_id, 1, 2), (again.message_id, first.delivery_count, again.delivery_count))
+
+    def test_a_rejected_message_becomes_a_dead_letter_that_says_why(self):
+        self.publish(1)
+        s = self.subscribe(credits=5, dead_letter_topic=self.topic + "-dead")
+        s.send(reject={"message_id": s.next().message_id})
+        harness.wait_until(lambda: self.topic + "-dead" in [t.name for t in self.client.call(LIST).topics], 20,
+                           "the dead letter's topic")
+        dead = Stream(self.client, topic=self.topic + "-dead", initial_position="EARLIEST", credits=1)
+        letter = dead.next()
+        self.assertEqual((b"0", self.topic), (letter.payload, letter.attributes["sluice-dlq-topic"]))
+        dead.close()
+
+    def test_a_filter_lets_pass_what_has_the_attribute(self):
+        for n in range(6):
+            self.publish(1, first=n, attributes={"kind": "ab"[n % 2]})
+        s = self.subscribe(credits=9, filter={"kind": "b"})
+        self.assertEqual([b"1", b"3", b"5"], [d.payload for d in s.take(3)])
+
+    def test_a_tail_owns_no_cursor(self):
+        self.publish(2)
+        s = self.subscribe(credits=9, mode="SUBSCRIPTION_MODE_TAIL")
+        self.assertEqual([0, 0], [d.delivery_count for d in s.take(2)])
+        group = self.subscribe(credits=9)
+        self.assertEqual(2, len(group.take(2)))
+
+    def test_a_large_backlog_comes_whole_and_in_order_through_bounded_room(self):
+        n, size = 300, 20000
+        for _ in range(3):
+            self.client.call(BATCH, topic=self.topic, messages=[{"payload": bytes(size)}] * (n // 3))
+        s = self.subscribe(credits=1 << 31)
+        self.assertEqual(list(range(1, n + 1)), [d.sequence for d in s.take(n)])
+
+    def test_W5_heartbeats_come_every_30_s_and_tell_the_latest_sequence(self):
+        self.publish(3)
+        s = self.subscribe(position="LATEST")
+        answer = s.got.get(timeout=40)
+        self.assertEqual(("heartbeat", 3), (answer.WhichOneof("response"), answer.heartbeat.latest_seq))
+        self.assertIsNone(s.status)
 
 
 class ContractErrorsTest(GrpcTestCase):
@@ -281,6 +554,19 @@ class StopTest(harness.FreshBrokerTestCase):
         self.assertEqual(CODE.UNAVAILABLE, e.exception.code())
         self.assertEqual(0, self.broker.process.wait(harness.STOP_S))
         self.assertLess(time.monotonic() - begun, harness.STOP_S)
+
+    def test_W12_SIGTERM_ends_subscriptions_with_UNAVAILABLE_and_keeps_their_acks(self):
+        for n in range(3):
+            self.client.call(PUBLISH, topic="t", payload=b"%d" % n)
+        s = Stream(self.client, topic="t", initial_position="EARLIEST", credits=3)
+        s.ack(s.take(3)[1])
+        time.sleep(0.2)  # the ack is on its way: nothing tells when it has arrived
+        self.broker.stop()
+        self.assertEqual((CODE.UNAVAILABLE, "server is shutting down"), s.end())
+        self.broker.start()
+        again = Stream(self.client, topic="t", initial_position="EARLIEST", credits=3)
+        self.assertEqual(b"2", again.next().payload)
+        again.close()
 
     def test_W1_what_was_answered_survives_kill_9(self):
         stub = self.client.stub(PUBLISH)
