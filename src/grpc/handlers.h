@@ -14,4 +14,21 @@ void grpc_handle_health_check(struct grpc_call *c);
 void grpc_handle_health_watch(struct grpc_call *c);
 void grpc_handle_reflection(struct grpc_call *c);
 
+/* streamhouse.StreamHouse and streamhouse.producer.ProducerService */
+void grpc_producer_heartbeat(struct grpc_call *c);
+void grpc_producer_init_producer(struct grpc_call *c);
+void grpc_producer_produce(struct grpc_call *c);
+void grpc_streamhouse_commit_offset(struct grpc_call *c);
+void grpc_streamhouse_consume(struct grpc_call *c);
+void grpc_streamhouse_create_topic(struct grpc_call *c);
+void grpc_streamhouse_delete_topic(struct grpc_call *c);
+void grpc_streamhouse_get_offset(struct grpc_call *c);
+void grpc_streamhouse_get_topic(struct grpc_call *c);
+void grpc_streamhouse_heartbeat(struct grpc_call *c);
+void grpc_streamhouse_init_producer(struct grpc_call *c);
+void grpc_streamhouse_list_topics(struct grpc_call *c);
+void grpc_streamhouse_produce(struct grpc_call *c);
+void grpc_streamhouse_produce_batch(struct grpc_call *c);
+void grpc_streamhouse_transaction(struct grpc_call *c);
+
 #endif

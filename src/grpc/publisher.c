@@ -363,6 +363,7 @@ static void give_offsets(struct pub_batch *b)
         struct publish *x = SL_CONTAINER_OF(node, struct publish, node);
         x->first_offset = offset;
         x->topic_number = part->topic_number;
+        x->duplicate = part->append.duplicate;
         x->timestamp_ms =
             part->log_append_ms >= 0 ? part->log_append_ms : x->records[0].timestamp_ms;
         offset += offset < 0 ? 0 : x->n_records;

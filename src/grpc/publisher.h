@@ -31,6 +31,7 @@ struct publish {
     const char *why; /* NULL: nothing beyond err */
     int64_t first_offset, timestamp_ms, topic_number;
     int32_t n_partitions;
+    bool duplicate; /* of an idempotent producer: first_offset is the original's */
     /* internal */
     struct list node;
     uint32_t attempts;

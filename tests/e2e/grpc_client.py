@@ -60,8 +60,8 @@ class Client:
     def request(self, path, **fields):
         return message(self.method(path)[0].input_type.full_name)(**fields)
 
-    def call(self, path, timeout=TIMEOUT_S, metadata=None, compression=None, **fields):
-        return self.stub(path)(self.request(path, **fields), timeout=timeout, metadata=metadata,
+    def call(self, path, timeout=TIMEOUT_S, call_metadata=None, compression=None, **fields):
+        return self.stub(path)(self.request(path, **fields), timeout=timeout, metadata=call_metadata,
                                compression=compression)
 
     def raw(self, path, data, timeout=TIMEOUT_S, metadata=None):

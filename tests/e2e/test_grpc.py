@@ -526,13 +526,13 @@ class TransportTest(GrpcTestCase):
 
     def test_an_organization_has_topics_of_its_own(self):
         other = (("x-organization-id", str(uuid.uuid4())),)
-        self.client.call(PUBLISH, topic=self.topic, metadata=other)
+        self.client.call(PUBLISH, topic=self.topic, call_metadata=other)
         self.assertNotIn(self.topic, [t.name for t in self.client.call(LIST).topics])
-        self.assertEqual([self.topic], [t.name for t in self.client.call(LIST, metadata=other).topics])
-        self.assertEqual(CODE.INVALID_ARGUMENT, self.client.error(LIST, metadata=(("x-organization-id", "me"),))[0])
+        self.assertEqual([self.topic], [t.name for t in self.client.call(LIST, call_metadata=other).topics])
+        self.assertEqual(CODE.INVALID_ARGUMENT, self.client.error(LIST, call_metadata=(("x-organization-id", "me"),))[0])
 
     def test_binary_metadata_is_ignored_and_does_no_harm(self):
-        self.client.call(CHECK, metadata=(("trace-bin", b"\x00\xff\xfe"),))
+        self.client.call(CHECK, call_metadata=(("trace-bin", b"\x00\xff\xfe"),))
 
 
 class StopTest(harness.FreshBrokerTestCase):
