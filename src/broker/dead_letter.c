@@ -12,7 +12,7 @@
 enum {
     DEAD_HEADERS = 7,
     DIGITS = 24,
-    HEADERS_ROOM = 4096, /* what our headers may add to a record and a batch */
+    HEADERS_ROOM = 8192, /* what our headers may add to a record and a batch */
     PRODUCE_TIMEOUT_MS = 30000,
     AGAIN_MS = 1000, /* after a failure */
 };
@@ -86,7 +86,7 @@ static sl_err build(const struct dead_letter *d, const struct message *m, const 
     h[n++] = header(DEAD_LETTER_TIME, digits(numbers[3], now_ms));
     h[n++] = header(DEAD_LETTER_GROUP, slice_of(t->group->name, t->group->name_len));
     SL_AUTO(batch_builder_free)
-    struct batch_builder *b = batch_builder_new(CODEC_NONE, m->bytes + 2 * HEADERS_ROOM);
+    struct batch_builder *b = batch_builder_new(CODEC_NONE, m->bytes + HEADERS_ROOM);
     const struct new_record r = {.timestamp_ms = m->record.timestamp_ms,
                                  .key = m->record.key,
                                  .value = m->record.value,
@@ -162,7 +162,7 @@ static void create(struct dead_letter *d)
 {
     int64_t bytes = d->of->topic ? d->of->topic->config.max_message_bytes : 0;
     d->created = true;
-    (void)digits(d->setting_value, SL_MIN(bytes + 2 * HEADERS_ROOM, (int64_t)INT32_MAX));
+    (void)digits(d->setting_value, SL_MIN(bytes + HEADERS_ROOM, (int64_t)INT32_MAX));
     d->setting = (struct setting_text){.name = slice_str("max.message.bytes"),
                                        .value = slice_str(d->setting_value)};
     d->topic = (struct broker_create_topic){.name = slice_str(d->to),

@@ -59,7 +59,9 @@ static struct slice dead_topic_of(const struct broker_subscribe *s, const struct
     struct buf name;
     buf_init(&name, 4096);
     (void)buf_printf(&name, "%s%s", topic->name, DEAD_LETTER_SUFFIX);
-    return buf_take_slice(&name);
+    struct slice text = buf_take_slice(&name);
+    buf_fini(&name);
+    return text;
 }
 
 static sl_err check_dead_topic(struct broker_subscribe *s, struct slice name)

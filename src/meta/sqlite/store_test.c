@@ -161,6 +161,13 @@ static sl_err see_offset(void *arg, const struct meta_offset *o)
     return SL_OK;
 }
 
+static sl_err see_share(void *arg, const struct meta_share *s)
+{
+    note(arg, "share %s %d %d %.*s;", s->group, s->topic_id.bytes[0], s->partition,
+         (int)s->ranges.len, (const char *)s->ranges.data);
+    return SL_OK;
+}
+
 static sl_err see_setting(void *arg, const struct meta_setting *s)
 {
     note(arg, "setting %d %s %.*s;", s->org.bytes[0], s->name, (int)s->value.len,
@@ -178,6 +185,7 @@ static sl_err load(struct world *w, struct seen *seen, struct sl_fault *fault)
                               .leader_epoch = see_leader_epoch,
                               .group = see_group,
                               .offset = see_offset,
+                              .share = see_share,
                               .setting = see_setting};
     *seen = (struct seen){0};
     return meta_load(w->meta, &all, fault);
@@ -233,6 +241,8 @@ static void put_one_of_each(struct world *w)
                     .metadata = slice_of("a\0b", 3),
                     .commit_ms = 600,
                     .expire_ms = -1}},
+        {.kind = META_SHARE_PUT,
+         .share = {.group = "g", .topic_id = id_of(1), .ranges = slice_str("RANGES")}},
         {.kind = META_SETTING_PUT, .setting = {.name = "lsn", .value = slice_str("64")}},
     };
     assert_int_equal(SL_OK, commit(w, ops, SL_ARRAY_LEN(ops)));
@@ -241,7 +251,7 @@ static void put_one_of_each(struct world *w)
 static const char one_of_each[] =
     "topic 1 orders 1 3 1234 local retention.ms=5;part 7 1 0;state 7 10 90 555 PROD;"
     "segment 7 0 1048576 550 551 80 1;segment 7 80 4096 556 557 90 2;epoch 7 3 40;"
-    "group g 107 STATE;offset g 1 0 88 3 3 600 -1;setting 0 lsn 64;";
+    "group g 107 STATE;offset g 1 0 88 3 3 600 -1;share g 1 0 RANGES;setting 0 lsn 64;";
 
 static void rows_of_every_kind_are_there_after_a_restart(void **state)
 {
@@ -296,6 +306,7 @@ static void deleting_a_group_takes_its_offsets_along(void **state)
     struct seen seen;
     assert_int_equal(SL_OK, load(w, &seen, NULL));
     assert_null(strstr(seen.text, "group g"));
+    assert_null(strstr(seen.text, "share g"));
     assert_null(strstr(seen.text, "offset g"));
 }
 
@@ -372,6 +383,7 @@ static void B04_a_damaged_row_is_named_and_nothing_is_deleted(void **state)
         {"UPDATE partition SET part=1", "partition, pid 7"},
         {"UPDATE topic SET partitions=1", "'orders'"},
         {"UPDATE group_offset SET offset=99", "group 'g'"},
+        {"UPDATE group_share SET ranges=x'39'", "group 'g'"},
         {"UPDATE setting SET value=x'39'", "'lsn'"},
     };
     struct world *w = *state;
