@@ -99,6 +99,7 @@ static void read_done(struct log_read *r)
     read_ended(p, r->err);
     wake_all(&p->waiters);
     feed__page_unref(p);
+    broker__idle_check(f->broker);
 }
 
 static uint32_t page_bytes(const struct feed *f)
@@ -193,6 +194,7 @@ static void unpack_done(struct work *w)
     unpacked(p);
     wake_all(&p->waiters);
     feed__page_unref(p);
+    broker__idle_check(f->broker);
 }
 
 static void start_unpacking(struct feed_page *p, struct slice batch, const struct batch_info *info)

@@ -234,8 +234,11 @@ static sl_err open_parts(struct broker_subscribe *s, struct share_topic *t)
 {
     for (int32_t i = 0; i < t->n_parts; i++) {
         struct share_part *p = t->parts[i];
+        sl_err err = SL_OK;
         if ((s->partition < 0 || s->partition == i) && !p->open)
-            SL_TRY(share_part_open(p, s->from));
+            err = share_part_open(p, s->from);
+        if (err != SL_OK)
+            return refuse(s, err, "what is stored of the group's acknowledgements cannot be read");
     }
     return SL_OK;
 }
@@ -396,8 +399,10 @@ void subs__group_settled(struct broker *b, struct group *g)
         unpark(s);
         list_push_back(&again, &s->node);
     }
+    g->n_streams++; /* it stays, whatever becomes of them */
     for (struct list *node; (node = list_pop_front(&again));)
         run_subscribe(&SL_CONTAINER_OF(node, struct broker_subscribe, node)->call);
+    g->n_streams--;
 }
 
 void subs__end_parked(struct subscriptions *e)

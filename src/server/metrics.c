@@ -4,6 +4,7 @@
 #include "broker/fetch.h"
 #include "broker/produce.h"
 #include "broker/status.h"
+#include "broker/subscribe.h"
 #include "kafka/kafka.h"
 #include "server/data_dir.h"
 #include "server/server_int.h"
@@ -21,6 +22,7 @@ struct metrics_source {
     struct broker_counts counts;
     struct broker_produce_counters produce;
     struct broker_fetch_counters fetch;
+    struct broker_subscription_counters subscriptions;
     int64_t n_damaged, log_bytes;
     uint64_t series, series_left_out;
     size_t http_connections;
@@ -83,6 +85,7 @@ static void gather(struct metrics_source *m, struct server *s)
     broker_counts(s->broker, &m->counts);
     broker_produce_counters(s->broker, &m->produce);
     broker_fetch_counters(s->broker, &m->fetch);
+    broker_subscription_counters(s->broker, &m->subscriptions);
     broker_each_partition(s->broker, add_partition, m);
     m->http_connections = http_server_connections(s->http);
     m->http_requests = http_server_requests(s->http);
