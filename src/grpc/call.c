@@ -7,7 +7,8 @@
 #include <stdio.h>
 
 enum {
-    MESSAGE_TEXT_MAX = 1024,  /* of a status */
+    MESSAGE_TEXT_MAX = 1024, /* of a status */
+    REFUSAL_MS = 10000,
     GZIP_BYTES_MIN = 1024,    /* below it gains nothing */
     GZIP_BYTES_MAX = 64 << 10 /* above it takes too long for a loop */
 };
@@ -100,15 +101,11 @@ static void respond_and_end(struct http2_stream *stream, const char *http_status
     http2_respond(stream, h, n, true);
 }
 
-void grpc__refuse(struct grpc_shard *s, struct http2_stream *stream, int http_status,
-                  enum grpc_status status, const char *message)
+void grpc__refuse(struct http2_stream *stream, enum grpc_status status, const char *message)
 {
-    char number[4];
     struct status_text t;
-    SL_ASSERT(http_status >= 200 && http_status <= 599);
-    (void)snprintf(number, sizeof number, "%d", http_status);
     print_status(&t, status, message);
-    respond_and_end(stream, number, &t);
+    respond_and_end(stream, "200", &t);
     http2_stream_free(stream);
 }
 
@@ -258,6 +255,37 @@ void grpc__deadline_start(struct grpc_call *c, int64_t timeout_ms)
 {
     timer_init(&c->deadline, c->loop, on_deadline);
     timer_start(&c->deadline, timeout_ms);
+}
+
+static void on_refusal_due(struct timer *t)
+{
+    grpc__refuse_now(SL_CONTAINER_OF(t, struct grpc_call, deadline));
+}
+
+void grpc__refuse_later(struct grpc_call *c, int http_status, const char *message)
+{
+    c->refused = http_status;
+    c->refusal = message;
+    timer_init(&c->deadline, c->loop, on_refusal_due);
+    timer_start(&c->deadline, REFUSAL_MS);
+}
+
+/* An answer that people and HTTP tools understand. */
+void grpc__refuse_now(struct grpc_call *c)
+{
+    char number[4];
+    SL_ASSERT(c->refused >= 400 && c->refused <= 599);
+    timer_stop(&c->deadline);
+    c->answered = true;
+    (void)snprintf(number, sizeof number, "%d", c->refused);
+    const struct http2_header h[] = {
+        HEADER(TEXT(":status"), slice_str(number)),
+        HEADER(TEXT("content-type"), TEXT("text/plain; charset=utf-8")),
+    };
+    http2_respond(c->stream, h, SL_ARRAY_LEN(h), false);
+    (void)http2_write(c->stream, slice_str(c->refusal));
+    http2_end(c->stream, NULL, 0);
+    grpc__call_free(c);
 }
 
 void grpc__peer_gone(struct grpc_call *c)

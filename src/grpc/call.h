@@ -56,7 +56,9 @@ struct grpc_call {
     size_t in_len, in_cap;
     uint32_t in_bytes; /* its length, as its prefix says */
     uint8_t prefix[5], prefix_len;
-    bool *gone; /* set when the call is freed; NULL: nobody has to know */
+    int refused; /* HTTP status of what is no gRPC call: said when its request has come; 0: none */
+    const char *refusal; /* static text */
+    bool *gone;          /* set when the call is freed; NULL: nobody has to know */
     bool gzip_in, gzip_out;
     bool started, responded, answered, has_request, half_closed;
     int64_t started_ns;

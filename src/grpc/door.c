@@ -53,6 +53,8 @@ struct grpc_call *grpc__call_new(struct grpc_shard *s)
 
 static void count_call(const struct grpc_call *c)
 {
+    if (!c->method)
+        return;
     struct grpc_counters *n = &c->shard->counters[c->method - grpc__methods];
     grpc__count(&n->calls[c->status], 1);
     grpc__count(&n->latency_ns_sum, (uint64_t)(loop_now_ns(c->loop) - c->started_ns));

@@ -91,7 +91,9 @@ sl_err grpc__decode(const ProtobufCMessageDescriptor *d, struct slice bytes, str
 void grpc__end(struct grpc_call *c, enum grpc_status status, const char *message);
 void grpc__deadline_start(struct grpc_call *c, int64_t timeout_ms);
 void grpc__peer_gone(struct grpc_call *c);
-void grpc__refuse(struct grpc_shard *s, struct http2_stream *stream, int http_status,
-                  enum grpc_status status, const char *message);
+/* For what is no gRPC call: answers when the request has come, or took too long. */
+void grpc__refuse_later(struct grpc_call *c, int http_status, const char *message);
+void grpc__refuse_now(struct grpc_call *c);
+void grpc__refuse(struct http2_stream *stream, enum grpc_status status, const char *message);
 
 #endif

@@ -132,44 +132,67 @@ static bool take_headers(struct grpc_call *c, const struct http2_request *r)
     return false;
 }
 
+/* What is no gRPC call: an HTTP status and why. */
+static int why_not_grpc(const struct http2_request *r, const char **ret_why)
+{
+    bool is_post = slice_eq_str(r->method, "POST");
+    if (!r->too_large && is_post && is_grpc(r))
+        return 0;
+    *ret_why = r->too_large ? "the headers exceed 16 KiB"
+               : is_post    ? "content-type must be application/grpc"
+                            : "gRPC calls are POST requests";
+    return r->too_large ? 431 : is_post ? 415 : 405;
+}
+
+static struct grpc_call *begin_call(struct grpc_shard *s, struct http2_stream *stream,
+                                    const struct grpc_method *method)
+{
+    struct grpc_call *c = grpc__call_new(s);
+    c->stream = stream;
+    c->method = method;
+    return c;
+}
+
 static void *on_request(void *arg, struct http2_stream *stream, const struct http2_request *r)
 {
     struct grpc_door *door = arg;
     struct grpc_shard *s = &door->shards[http2_stream_loop(stream)];
     const struct grpc_method *method = grpc__method(r->path);
-    if (r->too_large)
-        grpc__refuse(s, stream, 431, GRPC_RESOURCE_EXHAUSTED, "the headers exceed 16 KiB");
-    else if (!slice_eq_str(r->method, "POST"))
-        grpc__refuse(s, stream, 405, GRPC_INTERNAL, "gRPC calls are POST requests");
-    else if (!is_grpc(r))
-        grpc__refuse(s, stream, 415, GRPC_INTERNAL, "content-type must be application/grpc");
-    else if (!method)
-        grpc__refuse(s, stream, 200, GRPC_UNIMPLEMENTED, "");
-    else if (s->stopping)
-        grpc__refuse(s, stream, 200, GRPC_UNAVAILABLE, "server is shutting down");
-    else {
-        struct grpc_call *c = grpc__call_new(s);
-        c->stream = stream;
-        c->method = method;
+    const char *why = NULL;
+    int http_status = why_not_grpc(r, &why);
+    struct grpc_call *c = NULL; /* when it ends in here, http2 does not come back to it */
+    if (http_status) {
+        c = begin_call(s, stream, NULL);
+        grpc__refuse_later(c, http_status, why);
+    } else if (!method) {
+        grpc__refuse(stream, GRPC_UNIMPLEMENTED, "");
+    } else if (s->stopping) {
+        grpc__refuse(stream, GRPC_UNAVAILABLE, "server is shutting down");
+    } else {
+        c = begin_call(s, stream, method);
         if (take_headers(c, r) && method->kind == GRPC_BIDI) {
             c->started = true;
             method->handle(c);
         }
-        return c; /* when it has ended already, http2 does not come back to it */
     }
-    return NULL;
+    return c;
 }
 
 static void on_data(void *user, struct slice data)
 {
     struct grpc_call *c = user;
     http2_consume(c->stream, data.len); /* what a call may hold is bounded by its message */
-    grpc__receive(c, data);
+    if (!c->refused)
+        grpc__receive(c, data);
 }
 
 static void on_end(void *user)
 {
-    grpc__end_of_input(user);
+    struct grpc_call *c = user;
+    if (c->refused)
+        grpc__refuse_now(c);
+    else
+        grpc__end_of_input(c);
 }
 
 static void on_room(void *user)

@@ -132,6 +132,7 @@ static uint8_t *read_buffer(struct tcp_conn *tcp, void *arg, size_t *ret_len)
 static void on_read(struct tcp_conn *tcp, void *arg, size_t n)
 {
     struct http2_conn *c = arg;
+    c->last_id = -1;
     c->heard_ms = now_of(c);
     if (c->doomed)
         return;
