@@ -39,6 +39,8 @@ void feed_forget_kept(struct feed *f);
 /* The partition is about to go. */
 void feed_forget(struct feed *f, const struct log_part *log);
 bool feed_is_idle(const struct feed *f); /* no read under way */
+/* Who cannot go on now should let go of its page (feed_walker_rest). */
+bool feed_is_tight(const struct feed *f);
 size_t feed_memory(const struct feed *f);
 void feed_counters(const struct feed *f, struct feed_counters *ret);
 

@@ -281,6 +281,11 @@ bool feed_is_idle(const struct feed *f)
     return f->n_busy == 0;
 }
 
+bool feed_is_tight(const struct feed *f)
+{
+    return fetch__memory_used(f->memory) >= PINNED_BYTES_SOFT / 2;
+}
+
 size_t feed_memory(const struct feed *f)
 {
     return fetch__memory_used(f->memory);

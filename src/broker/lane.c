@@ -55,8 +55,11 @@ static bool step(struct lane *l, const struct log_part_state *state)
         return join_group(l);
     if (l->at >= state->high_watermark)
         return stop_at_end(l);
-    if (!stream_can_take(l->sub))
+    if (!stream_can_take(l->sub)) {
+        if (feed_is_tight(l->sub->engine->feed))
+            feed_walker_rest(&l->walker);
         return stop(l, STOP_STREAM);
+    }
     sl_err err = feed_find(&l->walker, l->at, state->high_watermark, &r, &next);
     if (err == SL_PENDING)
         return stop(l, STOP_READ);

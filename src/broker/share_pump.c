@@ -77,6 +77,15 @@ static bool stop_at_end(struct share_part *p, int64_t offset)
     return stop(p, STOP_END);
 }
 
+static bool stop_for_stream(struct share_part *p)
+{
+    if (feed_is_tight(p->of->engine->feed)) {
+        feed_walker_rest(&p->ahead);
+        feed_walker_rest(&p->again);
+    }
+    return stop(p, STOP_STREAM);
+}
+
 /* The log cannot be read here: nobody of the group gets any further. */
 static bool fail(struct share_part *p, sl_err err)
 {
@@ -204,7 +213,7 @@ static bool step(struct share_part *p)
     if (reason)
         return bury(p, offset, reason);
     struct subscription *s = pick_stream(p, offset);
-    return s ? deliver(p, offset, s) : stop(p, STOP_STREAM);
+    return s ? deliver(p, offset, s) : stop_for_stream(p);
 }
 
 static void set_timer(struct share_part *p)

@@ -10,6 +10,7 @@
 enum {
     RANGES_MS = 100,
     RETRY_MS = 1000, /* after a commit that was refused (the disk is full) */
+    REFRESH_MS = 10 * 60 * 1000,
     COMMIT_PARTS_MAX = 4096,
     ROW_KEY_BYTES = sizeof(void *) + 16 + sizeof(int32_t),
 };
@@ -120,8 +121,19 @@ void share_part_changed(struct share_part *p)
         timer_start(&e->ranges_timer, RANGES_MS);
 }
 
+/* Retention of the offset counts from its commit: not from an ack long before the stream went. */
+static void refresh(struct share_part *p)
+{
+    const struct share_topic *t = p->of;
+    const struct committed *c = group_offsets_find(&t->group->offsets, &t->topic_id, p->index);
+    int64_t now_ms = clock_wall_ms(t->engine->broker->env.clock);
+    if (p->open && c && now_ms - c->commit_ms > REFRESH_MS)
+        p->must_store = true;
+}
+
 void share_part_store_now(struct share_part *p)
 {
+    refresh(p);
     share_part_changed(p);
     struct subscriptions *e = p->of->engine;
     if (list_linked(&p->ranges)) {

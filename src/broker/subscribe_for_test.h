@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-enum { SCENE_ROWS = 32, SCENE_TXNS = 64, SCENE_GOT = 8192 };
+enum { SCENE_ROWS = 256, SCENE_TXNS = 64, SCENE_GOT = 8192 };
 
 /* ---- a metastore in memory --------------------------------------------------------------------
  */

@@ -110,6 +110,28 @@ SCENE_TEST(W15_a_huge_grant_over_a_backlog_is_bounded_by_room)
     door_free(o);
 }
 
+SCENE_TEST(W15_many_slow_groups_at_different_places_are_bounded)
+{
+    enum { GROUPS = 100 };
+    struct door *doors[GROUPS];
+    for (int i = 0; i < 300; i++)
+        scene_add_batch(s, 0, test_batch(CODEC_NONE, 10, 10000)); /* 30 MB */
+    for (int i = 0; i < GROUPS; i++) {
+        char group[8];
+        (void)snprintf(group, sizeof group, "g%d", i);
+        doors[i] = door_new(s, group, "a");
+        doors[i]->call.from = SUBSCRIBE_OFFSET;
+        doors[i]->call.offset = 29 * i + 1;
+        assert_int_equal(SL_OK, door_open(doors[i]));
+        subscription_credit(doors[i]->s, 1);
+        scene_run(s, 1);
+        assert_int_equal(1, doors[i]->n);
+        assert_true(counters(s).memory_bytes <= 16 << 20);
+    }
+    for (int i = 0; i < GROUPS; i++)
+        door_free(doors[i]);
+}
+
 SCENE_TEST(a_message_larger_than_the_room_is_delivered_alone)
 {
     for (int i = 0; i < 3; i++)
@@ -258,6 +280,22 @@ SCENE_TEST(acks_are_durable_when_close_is_done)
     assert_true(o->closed);
     assert_int_equal(10, cursor(s, "g"));
     sl_free(o);
+}
+
+SCENE_TEST(the_retention_of_a_cursor_begins_when_its_last_stream_goes)
+{
+    scene_publish(s, 0, 1);
+    struct door *o = door_with(s, "g", "a", 10);
+    ack(o, 0);
+    scene_run(s, 10);
+    scene_run(s, 3600 * 1000); /* six times as long as offsets are kept here */
+    assert_non_null(scene_group(s, "g"));
+    door_free(o);
+    scene_run(s, 5 * 60 * 1000);
+    assert_int_equal(1, cursor(s, "g"));
+    scene_run(s, 20 * 60 * 1000);
+    scene_run(s, 1000);
+    assert_null(scene_group(s, "g"));
 }
 
 SCENE_TEST(a_commit_that_is_refused_is_tried_again)
@@ -751,6 +789,7 @@ int main(void)
         cmocka_unit_test(nothing_is_delivered_without_credit),
         cmocka_unit_test(W11_credit_saturates_and_never_wraps),
         cmocka_unit_test(W15_a_huge_grant_over_a_backlog_is_bounded_by_room),
+        cmocka_unit_test(W15_many_slow_groups_at_different_places_are_bounded),
         cmocka_unit_test(a_message_larger_than_the_room_is_delivered_alone),
         cmocka_unit_test(compressed_batches_and_several_batches_a_read),
         cmocka_unit_test(W3_an_ack_never_moves_delivery_back),
@@ -759,6 +798,7 @@ int main(void)
         cmocka_unit_test(a_cumulative_ack_covers_only_what_its_stream_holds),
         cmocka_unit_test(W14_acks_of_one_commit_share_one_sync),
         cmocka_unit_test(acks_are_durable_when_close_is_done),
+        cmocka_unit_test(the_retention_of_a_cursor_begins_when_its_last_stream_goes),
         cmocka_unit_test(a_commit_that_is_refused_is_tried_again),
         cmocka_unit_test(a_released_message_comes_again_after_its_delay),
         cmocka_unit_test(a_delay_outlives_the_stream),
