@@ -32,18 +32,25 @@ static struct stored_run next_stored(const struct share *s, uint32_t *i)
     return run;
 }
 
+/* Behind the last run that was given to anybody: what a jump beyond the end skips is not stored. */
+static uint32_t runs_to_store(const struct share *s)
+{
+    uint32_t n = s->n;
+    while (n && share__at(s, n - 1)->state == SHARE_AVAILABLE && !share__at(s, n - 1)->count)
+        n--;
+    return n;
+}
+
 sl_err share_image_encode(const struct share *s, struct slice *ret)
 {
     struct buf body;
-    uint32_t n = 0;
-    bool says_something = false;
+    uint32_t n = 0, end = runs_to_store(s);
     buf_init(&body, IMAGE_BYTES_MAX);
-    for (uint32_t i = 0; i < s->n && n < SHARE_RUNS_MAX; n++) {
+    for (uint32_t i = 0; i < end && n < SHARE_RUNS_MAX; n++) {
         struct stored_run run = next_stored(s, &i);
         write_u8(&body, run.acked);
         write_uvarint(&body, (uint64_t)(run.last - run.first) + 1);
         write_uvarint(&body, run.count);
-        says_something |= run.acked || run.count;
     }
     struct buf out;
     buf_init(&out, IMAGE_BYTES_MAX);
@@ -53,7 +60,7 @@ sl_err share_image_encode(const struct share *s, struct slice *ret)
     write_bytes(&out, body.data, body.len);
     sl_err err = body.failed || out.failed ? SL_ENOMEM : SL_OK;
     if (err == SL_OK)
-        *ret = says_something ? buf_take_slice(&out) : (struct slice){0};
+        *ret = end ? buf_take_slice(&out) : (struct slice){0};
     buf_fini(&body);
     buf_fini(&out);
     return err;

@@ -224,6 +224,25 @@ static void a_stored_form_that_is_broken_is_refused(void **state)
     share_fini(&s);
 }
 
+static void a_jump_beyond_the_end_can_be_stored(void **state)
+{
+    struct share s;
+    struct slice image;
+    share_init(&s, 0);
+    hold(&s, 4, a);
+    (void)share_release_all(&s, a);
+    share_jump(&s, INT64_MAX);
+    assert_true(share_pick(&s, 1) == INT64_MAX);
+    assert_int_equal(SL_OK, share_image_encode(&s, &image));
+    share_fini(&s);
+    share_init(&s, 0);
+    assert_int_equal(SL_OK, share_image_load(&s, image));
+    assert_int_equal(4, s.next);
+    share_check(&s);
+    slice_unref(&image);
+    share_fini(&s);
+}
+
 static void a_jump_counts_with_the_first_ack_only(void **state)
 {
     struct share s;
@@ -250,6 +269,7 @@ int main(void)
         cmocka_unit_test(nothing_is_stuck_with_many_ranges_and_nobody_holding),
         cmocka_unit_test(the_stored_form_is_the_golden_one),
         cmocka_unit_test(a_stored_form_that_is_broken_is_refused),
+        cmocka_unit_test(a_jump_beyond_the_end_can_be_stored),
         cmocka_unit_test(a_jump_counts_with_the_first_ack_only),
     };
     return cmocka_run_group_tests_name("share", tests, NULL, NULL);
