@@ -108,6 +108,8 @@ void share_part_changed(struct share_part *p)
     struct subscriptions *e = p->of->engine;
     if (!p->of->topic || !p->open)
         return;
+    /* A group without an offset is swept away, with its ranges. */
+    p->must_store |= !p->has_offset && p->share.n_acked > 0;
     bool cursor_waits = p->must_store || p->share.cursor != p->sent_cursor;
     if (cursor_waits && !list_linked(&p->dirty)) {
         list_push_back(&e->dirty, &p->dirty);
@@ -164,6 +166,7 @@ static void add_cursor(struct share_commit *c, struct stored_part *s)
     s->cursor = p->share.cursor;
     list_remove(&p->dirty);
     p->must_store = false;
+    p->has_offset = true;
     p->sent_cursor = s->cursor;
     struct meta_op *op = &c->ops[c->txn.n_ops++];
     op->kind = META_OFFSET_PUT;

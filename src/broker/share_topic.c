@@ -82,6 +82,7 @@ sl_err share_part_open(struct share_part *p, enum subscribe_from from)
     if (row)
         SL_TRY(share_image_load(&p->share, row->ranges));
     p->sent_cursor = cursor; /* a place that is not stored is the same after a restart */
+    p->has_offset = c != NULL;
     p->must_store = !c && from == SUBSCRIBE_LATEST;
     p->sent_changes = p->share.changes;
     p->open = true;

@@ -66,6 +66,13 @@ static inline void scene_apply(struct scene_meta *m, const struct meta_op *op)
         if (op->kind == META_SHARE_PUT)
             r->ranges = slice_copy(op->share.ranges.data, op->share.ranges.len);
         break;
+    case META_GROUP_DELETE:
+        for (int i = 0; i < SCENE_ROWS; i++)
+            if (!strcmp(m->rows[i].group, op->group.group)) {
+                slice_unref(&m->rows[i].ranges);
+                m->rows[i].has_offset = false;
+            }
+        break;
     default:
         break;
     }

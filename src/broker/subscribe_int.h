@@ -151,6 +151,7 @@ struct share_part {
     struct list dirty;   /* subscriptions.dirty: the cursor is to be committed */
     struct list ranges;  /* subscriptions.ranges: the ranges are */
     bool must_store;     /* the cursor is, although it did not move */
+    bool has_offset;     /* the group has one, or it is in a commit */
     bool ranges_now;     /* with the next commit, whenever they were written last */
     int64_t sent_cursor; /* in a commit, or durable, or where everybody starts */
     uint64_t sent_changes;

@@ -235,7 +235,7 @@ SCENE_TEST(a_cumulative_ack_covers_only_what_its_stream_holds)
     assert_int_equal(1, b->got[0]);
     ack(b, 1);
     scene_run(s, 200);
-    assert_int_equal(-1, cursor(s, "g"));
+    assert_int_equal(0, cursor(s, "g"));
     ack(a, 0);
     scene_run(s, 200);
     assert_int_equal(2, cursor(s, "g"));
@@ -296,6 +296,22 @@ SCENE_TEST(the_retention_of_a_cursor_begins_when_its_last_stream_goes)
     scene_run(s, 20 * 60 * 1000);
     scene_run(s, 1000);
     assert_null(scene_group(s, "g"));
+}
+
+SCENE_TEST(acks_above_a_start_that_never_moved_are_kept)
+{
+    scene_publish(s, 0, 3);
+    struct door *o = door_with(s, "g", "a", 10);
+    subscription_ack(o->s, 0, 1, false);
+    scene_run(s, 200);
+    door_free(o);
+    scene_run(s, 3 * 60 * 1000); /* groups that nobody would miss go every minute */
+    scene_run(s, 1);
+    o = door_with(s, "g", "a", 10);
+    assert_int_equal(2, o->n);
+    assert_int_equal(0, o->got[0]);
+    assert_int_equal(2, o->got[1]);
+    door_free(o);
 }
 
 SCENE_TEST(a_commit_that_is_refused_is_tried_again)
@@ -799,6 +815,7 @@ int main(void)
         cmocka_unit_test(W14_acks_of_one_commit_share_one_sync),
         cmocka_unit_test(acks_are_durable_when_close_is_done),
         cmocka_unit_test(the_retention_of_a_cursor_begins_when_its_last_stream_goes),
+        cmocka_unit_test(acks_above_a_start_that_never_moved_are_kept),
         cmocka_unit_test(a_commit_that_is_refused_is_tried_again),
         cmocka_unit_test(a_released_message_comes_again_after_its_delay),
         cmocka_unit_test(a_delay_outlives_the_stream),
