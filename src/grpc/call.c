@@ -32,6 +32,19 @@ enum grpc_status grpc_status_of(sl_err err)
     SL_UNREACHABLE();
 }
 
+const char *grpc_status_name(unsigned status)
+{
+    switch (status) {
+#define GRPC_STATUS(name, number)                                                                  \
+    case (number):                                                                                 \
+        return #name;
+#include "grpc/status.def"
+#undef GRPC_STATUS
+    default:
+        return "UNKNOWN";
+    }
+}
+
 /* As grpc-message wants it: printable ASCII without '%', the rest as %XX. */
 static size_t percent_encode(const char *text, char ret[MESSAGE_TEXT_MAX])
 {

@@ -40,6 +40,9 @@ void grpc_door_free(struct grpc_door *door); /* after done; accepts NULL */
 
 enum { GRPC_METHODS_MAX = 64, GRPC_STATUSES = 17 };
 
+/* "INVALID_ARGUMENT"; static text. */
+const char *grpc_status_name(unsigned status);
+
 struct grpc_method_metrics {
     const char *service, *method;
     uint64_t calls[GRPC_STATUSES]; /* ended, by status */

@@ -5,6 +5,7 @@
 #include "broker/produce.h"
 #include "broker/status.h"
 #include "broker/subscribe.h"
+#include "grpc/grpc.h"
 #include "kafka/kafka.h"
 #include "server/data_dir.h"
 #include "server/server_int.h"
@@ -18,6 +19,7 @@
 struct metrics_source {
     struct server *server;
     struct kafka_door_metrics kafka;
+    struct grpc_door_metrics grpc;
     struct log_engine_counters log;
     struct broker_counts counts;
     struct broker_produce_counters produce;
@@ -81,6 +83,7 @@ static void gather(struct metrics_source *m, struct server *s)
     m->server = s;
     m->uptime_s = (double)(clock_monotonic_ns(&clock_real) - s->started_ns) / 1e9;
     kafka_door_metrics(s->kafka, &m->kafka);
+    grpc_door_metrics(s->grpc, &m->grpc);
     s->log->ops->counters(s->log, &m->log);
     broker_counts(s->broker, &m->counts);
     broker_produce_counters(s->broker, &m->produce);
@@ -196,6 +199,29 @@ static void print_lag(struct metrics_source *m, struct buf *out, const char *nam
 {
     struct lag_page page = {m, out, name};
     broker_each_group_lag(m->server->broker, print_one_lag, &page);
+}
+
+/* Methods that were called, by how calls ended. */
+static void print_grpc_calls(struct metrics_source *m, struct buf *out, const char *name)
+{
+    for (size_t i = 0; i < m->grpc.n_methods; i++) {
+        const struct grpc_method_metrics *x = &m->grpc.methods[i];
+        for (unsigned status = 0; status < GRPC_STATUSES; status++)
+            if (x->calls[status])
+                (void)buf_printf(out, "%s{service=\"%s\",method=\"%s\",status=\"%s\"} %llu\n", name,
+                                 x->service, x->method, grpc_status_name(status),
+                                 (unsigned long long)x->calls[status]);
+    }
+}
+
+static void print_grpc_seconds(struct metrics_source *m, struct buf *out, const char *name)
+{
+    for (size_t i = 0; i < m->grpc.n_methods; i++) {
+        const struct grpc_method_metrics *x = &m->grpc.methods[i];
+        if (x->latency_ns_sum)
+            (void)buf_printf(out, "%s{service=\"%s\",method=\"%s\"} %.9g\n", name, x->service,
+                             x->method, (double)x->latency_ns_sum / 1e9);
+    }
 }
 
 static void print_build(struct metrics_source *m, struct buf *out, const char *name)
