@@ -81,7 +81,7 @@ static sl_err check_bytes(struct check *k, const ProtobufCFieldDescriptor *f, si
     uint64_t len = read_uint(k);
     if (k->err != SL_OK)
         return k->err;
-    if (len > end - k->in.pos)
+    if (k->in.pos > end || len > end - k->in.pos) /* the length itself may cross the end */
         return refuse(k, SL_EPROTO, "a length points behind the end");
     struct slice body = slice_of(k->in.data + k->in.pos, (size_t)len);
     if (f && f->type == PROTOBUF_C_TYPE_MESSAGE)

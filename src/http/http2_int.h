@@ -72,8 +72,8 @@ struct http2_conn {
     int64_t heard_ms, ping_ms; /* last bytes of the peer; when we asked for a sign, 0: not */
     int64_t window_ms;         /* start of the counting of resets */
     uint32_t n_resets, n_idle_frames;
-    int32_t last_id;   /* highest stream of the peer */
-    int32_t n_skipped; /* ids below it that it never used */
+    int64_t last_id;   /* highest stream of the peer; -1: none */
+    int64_t n_skipped; /* ids below it that it never used */
     bool greeted, flush_asked, doomed;
 };
 
