@@ -30,7 +30,7 @@ static void sync_it(void *arg)
 static void sync_twice(struct simfs *fs, sl_err expected)
 {
     struct cached_file a = {0};
-    struct file_cache *cache = file_cache__new(simfs_vfs(fs), 4);
+    struct file_cache *cache = file_cache__new(simfs_vfs(fs), 4, 0);
     struct syncer s[2] = {{cache, &a, SL_PENDING}, {cache, &a, SL_PENDING}};
     struct thread *threads[2];
     dirty_file(cache, &a, "/data/a");
@@ -65,7 +65,7 @@ static void P5_two_syncs_of_a_file_at_once_are_one_and_both_see_its_result(void 
 static void close_dirty(struct simfs *fs)
 {
     struct cached_file files[6] = {{.file = NULL}};
-    struct file_cache *cache = file_cache__new(simfs_vfs(fs), 2);
+    struct file_cache *cache = file_cache__new(simfs_vfs(fs), 2, 0);
     for (int i = 0; i < 6; i++) {
         char path[] = "/data/0";
         path[6] = (char)('0' + i);
