@@ -4,7 +4,7 @@
 #include "loop/loop.h"
 #include "storage/page_window_int.h"
 
-enum { CLEAN_AT_ONCE = 64, PAGE_RANGE_BYTES = 256 << 10 };
+enum { CLEAN_AT_ONCE = 64, PAGE_RANGE_BYTES = 128 << 10 };
 
 struct file_cache {
     struct vfs *vfs;
@@ -16,6 +16,7 @@ struct file_cache {
     struct page_window *pages;
     void (*on_dirty)(void *arg);
     void *on_dirty_arg;
+    void (*path)(const struct cached_file *f, char ret[PATH_BYTES]);
 };
 
 struct file_cache *file_cache__new(struct vfs *v, size_t open_max, uint64_t keep_bytes)
@@ -48,6 +49,12 @@ void file_cache__on_dirty(struct file_cache *c, void (*fn)(void *arg), void *arg
     c->on_dirty_arg = arg;
 }
 
+void file_cache__on_path(struct file_cache *c,
+                         void (*path)(const struct cached_file *f, char ret[PATH_BYTES]))
+{
+    c->path = path;
+}
+
 /* A dirty handle that was opened for this one write goes first: when more partitions are written in
  * turn than there are handles, most of them then keep theirs, where plain LRU would miss each time.
  */
@@ -64,7 +71,7 @@ static void rest(struct file_cache *c, struct cached_file *f)
 static void unpin_locked(struct file_cache *c, struct cached_file *f)
 {
     SL_ASSERT(f->pins > 0);
-    if (--f->pins == 0)
+    if (--f->pins == 0 && f->file)
         rest(c, f);
     cond_broadcast(c->sync_done);
 }
@@ -225,21 +232,36 @@ void file_cache__unpin(struct file_cache *c, struct cached_file *f)
     mutex_unlock(c->mutex);
 }
 
-/* Gives the pages back that fell out of the window. A closed file keeps its own: to open it again
- * for this would cost more than it gives. */
+/* A file that was closed is opened for this call only: it is none of the cache's handles. */
+static void drop_range(struct file_cache *c, const struct page_range *r, struct vfs_file *open)
+{
+    int64_t from = (int64_t)r->from, len = (int64_t)(r->to - r->from);
+    struct vfs_file *own = NULL;
+    char path[PATH_BYTES];
+    if (!open && c->path) {
+        c->path(r->file, path);
+        if (vfs_open(c->vfs, path, 0, &own) != SL_OK)
+            return; /* gone meanwhile, and its pages with it */
+    }
+    if (open || own)
+        vfs_advise_dontneed(open ? open : own, from, len);
+    vfs_close(own);
+}
+
+/* Gives the pages back that fell out of the window. */
 static void drop_pages(struct file_cache *c)
 {
     struct page_range out;
     while (page_window__next_out(c->pages, &out)) {
-        out.file->page_ranges--;
-        if (!out.file->file)
-            continue;
-        out.file->pins++;
-        list_remove(&out.file->lru);
+        struct cached_file *f = out.file;
+        f->page_ranges--;
+        f->pins++; /* neither closed nor forgotten meanwhile */
+        list_remove(&f->lru);
+        struct vfs_file *open = f->file;
         mutex_unlock(c->mutex);
-        vfs_advise_dontneed(out.file->file, (int64_t)out.from, (int64_t)(out.to - out.from));
+        drop_range(c, &out, open);
         mutex_lock(c->mutex);
-        unpin_locked(c, out.file);
+        unpin_locked(c, f);
     }
 }
 

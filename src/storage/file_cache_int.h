@@ -8,6 +8,7 @@
 #define SLUICE_STORAGE_FILE_CACHE_INT_H
 
 #include "base/list.h"
+#include "storage/paths_int.h"
 #include "vfs/vfs.h"
 
 /* Embedded in a segment. All fields under the cache's lock. */
@@ -29,6 +30,10 @@ struct file_cache *file_cache__new(struct vfs *v, size_t open_max, uint64_t keep
 void file_cache__free(struct file_cache *c); /* every file forgotten before; accepts NULL */
 /* Called, with no lock held, each time the dirty handles exceed half of open_max. */
 void file_cache__on_dirty(struct file_cache *c, void (*fn)(void *arg), void *arg);
+
+/* How a file that was closed is found, to give its old pages back; without it they stay. */
+void file_cache__on_path(struct file_cache *c,
+                         void (*path)(const struct cached_file *f, char ret[PATH_BYTES]));
 
 /* The handle, opened when it is not; until file_cache__unpin it stays open. */
 sl_err file_cache__pin(struct file_cache *c, struct cached_file *f, const char *path, int flags,

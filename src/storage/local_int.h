@@ -232,6 +232,8 @@ struct segment *segment__new(struct log_part *p, int64_t base_offset);
 struct segment *segment__ref(struct segment *s);
 void segment__unref(struct segment *s); /* any thread; accepts NULL */
 void segment__path(const struct segment *s, const char *ext, char ret[PATH_BYTES]);
+/* The same for the file cache, which knows only the file. */
+void segment__file_path(const struct cached_file *f, char ret[PATH_BYTES]);
 /* Syncs the directory when the file's name is not durable. Writer, checkpoint. SL_EIO: it failed,
  * now or before. It is not tried again: a second sync would succeed and the name be gone all the
  * same. The file is fenced with nothing in it known to be on disk, so its bytes move to a file with

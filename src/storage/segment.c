@@ -41,6 +41,11 @@ void segment__path(const struct segment *s, const char *ext, char ret[PATH_BYTES
     paths__segment(ret, s->part->engine->data_dir, &id->topic_id, id->index, s->base_offset, ext);
 }
 
+void segment__file_path(const struct cached_file *f, char ret[PATH_BYTES])
+{
+    segment__path(SL_CONTAINER_OF(f, struct segment, file), ".log", ret);
+}
+
 uint32_t segment__seed(const struct segment *s)
 {
     uint8_t key[16];
