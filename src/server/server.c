@@ -13,6 +13,7 @@
 #include "vfs/vfs.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -55,7 +56,8 @@ static sl_err open_dir(struct server *s, struct sl_fault *fault)
     SL_TRY(data_dir_open(vfs_real(), &rng_real, option_text(s->opts.options, CONFIG_data_dir),
                          fault, &s->dir));
     uuid_format_base64(data_dir_cluster_id(s->dir), s->cluster_id);
-    return SL_OK;
+    s->dir_absolute = realpath(data_dir_path(s->dir), NULL);
+    return s->dir_absolute ? SL_OK : SL_EIO; /* it was opened a moment ago */
 }
 
 static sl_err make_loops(struct server *s, struct sl_fault *fault)
@@ -147,7 +149,7 @@ static sl_err open_broker(struct server *s, struct sl_fault *fault)
 {
     struct broker_cfg cfg = {
         .cluster_id = s->cluster_id,
-        .data_dir = data_dir_path(s->dir),
+        .data_dir = s->dir_absolute,
         .listeners = s->listeners,
         .advertised_listeners = s->advertised_listeners,
         .node_id = (int32_t)number(s, CONFIG_node_id),
@@ -534,6 +536,7 @@ static void teardown(struct server *s)
     meta_close(s->meta);
     loop_free(s->core);
     data_dir_close(s->dir);
+    free(s->dir_absolute);
     buf_fini(&s->topic_defaults);
 }
 

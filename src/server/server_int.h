@@ -34,6 +34,7 @@ struct server {
     struct io_loop io[IO_LOOPS_MAX];
     unsigned n_io;
     struct data_dir *dir;
+    char *dir_absolute; /* owned; what clients are told: they run elsewhere */
     struct workers *workers;
     struct metastore *meta;
     struct log_engine *log;
