@@ -60,7 +60,8 @@ class PageCacheTest(harness.FreshBrokerTestCase):
     def write(self, partitions=1):
         self.broker.start()
         create(self.broker, self.topic, partitions=partitions)
-        produce(self.broker, self.topic, [b"x" * 65536] * (self.WRITTEN // 65536), linger_ms=5)
+        produce(self.broker, self.topic, [b"x" * 65536] * (self.WRITTEN // 65536), linger_ms=5,
+                sticky_partitioning_linger_ms=0)
 
     def test_what_falls_behind_leaves_the_page_cache_and_is_read_from_disk(self):
         self.broker.options += ["--page-cache-bytes", str(self.KEPT)]
