@@ -75,7 +75,7 @@ static sl_err start_workers(struct server *s, struct sl_fault *fault)
 
 static sl_err open_meta(struct server *s, struct sl_fault *fault)
 {
-    return meta_sqlite_open(vfs_real(), data_dir_path(s->dir), fault, &s->meta);
+    return meta_sqlite_recover(vfs_real(), data_dir_path(s->dir), fault, &s->meta);
 }
 
 /* An outcome is unknown: memory may be ahead of the disk, so only a restart tells the truth. */

@@ -7,7 +7,6 @@
 enum {
     PRODUCERS_BYTES_MAX = 64 << 20,
 };
-#define LSN_SETTING "storage.lsn"
 
 /* ---- core loop --------------------------------------------------------------------------- */
 
@@ -179,14 +178,14 @@ sl_err snapshot__commit_lsn(struct local_engine *e, uint64_t lsn)
     put_le64(value, lsn);
     const struct meta_op op = {
         .kind = META_SETTING_PUT,
-        .setting = {.name = LSN_SETTING, .value = slice_of(value, sizeof value)}};
+        .setting = {.name = META_LSN_SETTING, .value = slice_of(value, sizeof value)}};
     struct meta_txn txn = {.ops = &op, .n_ops = 1};
     return meta_commit(e->env.meta, &txn);
 }
 
 static sl_err take_lsn(void *arg, const struct meta_setting *row)
 {
-    if (strcmp(row->name, LSN_SETTING) == 0 && row->value.len == 8)
+    if (strcmp(row->name, META_LSN_SETTING) == 0 && row->value.len == 8)
         *(uint64_t *)arg = get_le64(row->value.data);
     return SL_OK;
 }
