@@ -146,9 +146,14 @@ static sl_err copy_from_one_end(struct copy *c, const struct salvage_table *t, b
 static sqlite3_stmt *prepare_insert(struct copy *c, const struct salvage_table *t, int *ret_rc)
 {
     char sql[SQL_BYTES], marks[64] = "?";
-    for (const char *p = t->columns; *p; p++)
-        if (*p == ',')
-            strcat(marks, ",?"); /* NOLINT: ten columns at most */
+    size_t len = 1;
+    for (const char *p = t->columns; *p; p++) {
+        if (*p != ',')
+            continue;
+        SL_ASSERT(len + 2 < sizeof marks);
+        marks[len++] = ',';
+        marks[len++] = '?';
+    }
     (void)snprintf(sql, sizeof sql, "INSERT OR IGNORE INTO %s(%s,crc) VALUES(%s,?)", t->name,
                    t->columns, marks);
     return prepare(c->to, sql, ret_rc);
