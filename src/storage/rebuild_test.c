@@ -411,6 +411,166 @@ static void B05_a_restored_meta_db_is_brought_up_to_date(void **state)
     try_all("/data/topics", kinds, SL_ARRAY_LEN(kinds));
 }
 
+/* ---- more than one topic, rescues, whole logs that went -------------------------------------- */
+
+struct simple {
+    struct simfs *fs, *image;
+};
+
+static void run_alone(void (*fn)(void *arg))
+{
+    struct simple s = {.fs = simfs_new()};
+    in_world(3, fn, &s);
+    simfs_free(s.image);
+    simfs_free(s.fs);
+}
+
+static struct world *begin(struct simple *s)
+{
+    SL_ASSERT(vfs_ensure_dir(simfs_vfs(s->fs), "/data") == SL_OK);
+    struct world *w = world_on(s->fs);
+    open_world(w);
+    make_topic(w, PARTS);
+    return w;
+}
+
+static void append_some(struct world *w, int n)
+{
+    for (int i = 0; i < n; i++)
+        append_records(w, open_part(w, 1, test_topic_cfg), 1, 900);
+}
+
+/* The backup is from before the rescue: it knows nothing of the segment that the log goes on in. */
+static void rescue_after_backup(void *arg)
+{
+    struct simple *s = arg;
+    struct world *w = begin(s);
+    append_some(w, 5);
+    sim_sleep_ns(INT64_C(2000000000));
+    struct simfs *backup = simfs_image(s->fs, SIMFS_KILL, 1);
+    append_some(w, 5);
+    const struct simfs_fault fault = {
+        .calls = SIMFS_SYNC, .n = 1, .err = SL_EIO, .path_part = ".log"};
+    simfs_set_fault(s->fs, &fault);
+    sim_sleep_ns(INT64_C(2000000000));
+    assert_int_equal(1, simfs_faults_seen(s->fs));
+    append_some(w, 5);
+    sim_sleep_ns(INT64_C(2000000000));
+    s->image = simfs_image(s->fs, SIMFS_KILL, 1);
+    assert_int_equal(SL_OK, close_world(w));
+    free_world(w);
+    copy_file(simfs_vfs(backup), simfs_vfs(s->image), "/data/meta.db");
+    copy_file(simfs_vfs(backup), simfs_vfs(s->image), "/data/meta.db-wal");
+    simfs_free(backup);
+    w = world_on(s->image);
+    open_world(w);
+    struct log_part *p = open_part(w, 1, test_topic_cfg);
+    assert_true(counters_of(w, p).metadata_rebuilt);
+    assert_int_equal(15, read_all(w, p, 0, 1 << 20));
+    assert_int_equal(15, append_records(w, p, 1, 10));
+    assert_int_equal(SL_OK, close_world(w));
+    free_world(w);
+}
+
+static void B05_a_meta_db_from_before_a_rescue_loses_no_record(void **state)
+{
+    run_alone(rescue_after_backup);
+}
+
+/* Nothing is left of the log but where it goes on. */
+static void lose_meta_of_empty_log(void *arg)
+{
+    struct simple *s = arg;
+    struct world *w = begin(s);
+    struct log_topic_cfg cfg = test_topic_cfg;
+    append_some(w, 9);
+    cfg.retention_ms = 1000;
+    struct log_part *p = open_part(w, 1, cfg);
+    sim_sleep_ns(INT64_C(30000000000));
+    assert_int_equal(9, state_of(w, p).log_start);
+    assert_int_equal(SL_OK, close_world(w));
+    assert_int_equal(SL_OK, vfs_unlink(w->vfs, "/data/meta.db"));
+    open_world(w);
+    p = open_part(w, 1, cfg);
+    assert_int_equal(9, state_of(w, p).log_start);
+    assert_int_equal(9, append_records(w, p, 1, 10));
+    assert_int_equal(1, read_all(w, p, 9, 1 << 20));
+    assert_int_equal(SL_OK, close_world(w));
+    free_world(w);
+}
+
+static void B04_offsets_of_a_log_that_retention_emptied_are_not_given_again(void **state)
+{
+    run_alone(lose_meta_of_empty_log);
+}
+
+static void write_topic(struct world *w, uint8_t n, const char *name, int64_t number)
+{
+    struct log_part_id id = {100 + n, test_topic_id(n), 0};
+    struct call c = {.spec = {.topic_id = test_topic_id(n),
+                              .number = number,
+                              .name = name,
+                              .parts = &id,
+                              .n_parts = 1}};
+    call(w, &c, run_topic_write);
+    assert_int_equal(SL_OK, c.done.err);
+}
+
+static sl_err note_topic(void *arg, const struct meta_topic *row)
+{
+    if (strcmp(row->name, "t") != 0) {
+        assert_string_equal("made later", row->name);
+        assert_int_equal(7, row->topic_id.bytes[0]);
+        assert_int_equal(9, row->number);
+    }
+    ++*(int *)arg;
+    return SL_OK;
+}
+
+static void drop_topic(struct call *c)
+{
+    struct uuid id = test_topic_id(5);
+    c->done.done = on_done;
+    log_topic_drop(c->w->engine, &id, &c->done);
+}
+
+/* Five is deleted, six was never finished, seven has the same name, eight's file is damaged. */
+static void several_topics(void *arg)
+{
+    struct simple *s = arg;
+    int n = 0;
+    struct call c = {0};
+    char dir[PATH_BYTES], path[PATH_BYTES];
+    struct vfs_stat st;
+    struct world *w = begin(s);
+    write_topic(w, 5, "deleted", 5);
+    call(w, &c, drop_topic);
+    write_topic(w, 6, "made later", 6);
+    write_topic(w, 7, "made later", 9);
+    write_topic(w, 8, "damaged", 8);
+    assert_int_equal(SL_OK, close_world(w));
+    assert_int_equal(SL_OK, vfs_unlink(w->vfs, "/data/meta.db"));
+    struct uuid id = test_topic_id(8);
+    paths__topic_dir(dir, "/data", &id);
+    paths__join(path, dir, "topic.meta");
+    assert_int_equal(SL_OK, simfs_flip_bit(s->fs, path, 200));
+    open_world(w);
+    const struct meta_loader loader = {.arg = &n, .topic = note_topic};
+    assert_int_equal(SL_OK, meta_load(w->meta, &loader, NULL));
+    assert_int_equal(2, n);
+    assert_int_equal(SL_OK, vfs_stat(w->vfs, path, &st)); /* kept */
+    id = test_topic_id(6);
+    paths__topic_dir(dir, "/data", &id);
+    assert_int_equal(SL_OK, vfs_stat(w->vfs, dir, &st));
+    assert_int_equal(SL_OK, close_world(w));
+    free_world(w);
+}
+
+static void B05_deleted_topics_stay_away_and_folders_that_make_no_sense_are_kept(void **state)
+{
+    run_alone(several_topics);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -425,6 +585,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(B04_any_damage_of_a_journal_file_loses_no_record_that_is_in_its_segment),
         cmocka_unit_test(B04_without_meta_db_everything_is_found_in_the_folders),
         cmocka_unit_test(B05_a_restored_meta_db_is_brought_up_to_date),
+        cmocka_unit_test(B05_a_meta_db_from_before_a_rescue_loses_no_record),
+        cmocka_unit_test(B04_offsets_of_a_log_that_retention_emptied_are_not_given_again),
+        cmocka_unit_test(B05_deleted_topics_stay_away_and_folders_that_make_no_sense_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
