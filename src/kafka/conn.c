@@ -115,14 +115,21 @@ static void close_politely(struct kafka_conn *c)
 
 void kafka__conn_refuse(struct kafka_conn *c, const char *reason)
 {
+    kafka__conn_refuse_request(c, -1, -1, reason);
+}
+
+void kafka__conn_refuse_request(struct kafka_conn *c, int16_t key, int16_t version,
+                                const char *reason)
+{
     if (c->closing)
         return;
+    SL_ASSERT(c->tcp);
     kafka__count(&c->shard->n_refused, 1);
     if (!log_rate_limited("kafka.refused")) {
         char peer[ADDR_TEXT_BYTES];
         tcp_conn_peer(c->tcp, peer);
         LOG_WARN("kafka.refused", "closed a connection of the Kafka listener", F_STR("peer", peer),
-                 F_STR("reason", reason));
+                 F_STR("reason", reason), F_I64("api_key", key), F_I64("api_version", version));
     }
     kafka__conn_close(c);
 }
