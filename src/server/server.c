@@ -344,6 +344,25 @@ static sl_err start(struct server *s, struct sl_fault *fault)
     return SL_OK;
 }
 
+/* ---- memory -----------------------------------------------------------------------------------
+ */
+
+enum { TRIM_MS = 4000, KEPT_BYTES_MAX = 1 << 20 };
+
+/* A crowd that is gone leaves its memory with the allocator: the system gets it back within 10 s.
+ */
+static void on_trim(struct timer *t)
+{
+    (void)sl_alloc_trim(KEPT_BYTES_MAX);
+    timer_start(t, TRIM_MS);
+}
+
+static void start_trimming(struct server *s)
+{
+    timer_init(&s->trim, s->core, on_trim);
+    timer_start(&s->trim, TRIM_MS);
+}
+
 /* ---- ready ------------------------------------------------------------------------------------
  */
 
@@ -559,10 +578,12 @@ sl_err server_run(const struct server_opts *opts, struct sl_fault *fault)
     init(s, opts);
     signals_block();
     sl_err err = start(s, fault);
-    if (err == SL_OK)
+    if (err == SL_OK) {
+        start_trimming(s);
         announce(s);
-    else if (s->core)
+    } else if (s->core) {
         loop_post(s->core, &s->begin_stop); /* what was opened is closed as in any stop */
+    }
     if (s->core)
         loop_run(s->core);
     teardown(s);

@@ -48,6 +48,7 @@ struct server {
     char advertised_host[OPTION_HOST_BYTES];
     struct buf topic_defaults;
     int64_t started_ns, started_wall_ms;
+    struct timer trim;
     bool is_ready; /* everything is up, and nobody asked for a stop */
 
     struct op stop;
