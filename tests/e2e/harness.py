@@ -213,6 +213,7 @@ class TapResult(unittest.TestResult):
     def __init__(self):
         super().__init__()
         self.number = 0
+        self.failed_in_part = set()
 
     def say(self, verdict, test, note=""):
         self.number += 1
@@ -241,6 +242,9 @@ class TapResult(unittest.TestResult):
     def addSubTest(self, test, subtest, err):
         super().addSubTest(test, subtest, err)
         if err is not None:
+            if test.id() not in self.failed_in_part:
+                self.say("not ok", test)
+            self.failed_in_part.add(test.id())
             print(f"# in {subtest}")
             self.explain(test, err)
 
