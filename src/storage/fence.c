@@ -29,6 +29,17 @@ sl_err fence__write(const struct segment *s, uint64_t bytes, int64_t next_offset
     return vfs_replace_file(s->part->engine->env.vfs, path, note, sizeof note);
 }
 
+sl_err fence__remove(const struct segment *s)
+{
+    struct vfs *v = s->part->engine->env.vfs;
+    const struct log_part_id *id = &s->part->id;
+    char path[PATH_BYTES], dir[PATH_BYTES];
+    segment__path(s, ".fence", path);
+    paths__part_dir(dir, s->part->engine->data_dir, &id->topic_id, id->index);
+    sl_err err = vfs_unlink(v, path);
+    return err == SL_OK || err == SL_ENOTFOUND ? vfs_sync_dir(v, dir) : err;
+}
+
 sl_err fence__read(const struct segment *s, uint64_t *ret_bytes, int64_t *ret_next)
 {
     uint8_t note[NOTE_SIZE];

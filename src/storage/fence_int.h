@@ -10,6 +10,8 @@
 
 /* Durable when it returns. */
 sl_err fence__write(const struct segment *s, uint64_t bytes, int64_t next_offset) SL_CHECKED;
+/* Durable when it returns, also when there is none: before the segment behind is filled again. */
+sl_err fence__remove(const struct segment *s) SL_CHECKED;
 /* SL_ENOTFOUND; SL_ECORRUPT. */
 sl_err fence__read(const struct segment *s, uint64_t *ret_bytes, int64_t *ret_next) SL_CHECKED;
 

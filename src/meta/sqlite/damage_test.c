@@ -214,7 +214,7 @@ static bool is_kept(struct simfs *fs, const char *name)
     return vfs_stat(simfs_vfs(fs), path, &st) == SL_OK;
 }
 
-enum { RECOVERIES = 500, ROWS_OF_A_PAGE = 250 };
+enum { RECOVERIES = 200, ROWS_OF_A_PAGE = 250 };
 
 /* Behind the first page, which says where the tables are, a flip costs the rows of its page. */
 static void salvage_after_flips(void *arg)
@@ -230,7 +230,7 @@ static void salvage_after_flips(void *arg)
     assert_int_equal(SL_OK, vfs_stat(simfs_vfs(fs), "/data/meta.db", &st));
     for (int i = 0; i < RECOVERIES; i++) {
         struct simfs *damaged = simfs_copy(fs);
-        uint64_t bit = 4096 * 8 + rng_below(rng, ((uint64_t)st.size - 4096) * 8);
+        uint64_t bit = UINT64_C(4096) * 8 + rng_below(rng, ((uint64_t)st.size - 4096) * 8);
         assert_int_equal(SL_OK, simfs_flip_bit(damaged, "/data/meta.db", bit));
         assert_int_equal(SL_OK, recover(damaged, &sum, &proof));
         if (is_kept(damaged, "meta.db")) {
@@ -256,7 +256,7 @@ static void B04_a_damaged_store_keeps_the_rows_of_its_other_pages(void **state)
 
 /* ---- the log -------------------------------------------------------------------------------- */
 
-enum { COMMITS = 12, LOG_FLIPS = 1500, SEEN_OF_AN_OFFSET = 2 };
+enum { COMMITS = 12, LOG_FLIPS = 700, SEEN_OF_TWO_OFFSETS = 4 };
 
 static sl_err commit_one(struct metastore *m, int i)
 {
@@ -307,7 +307,7 @@ static void flip_log(void *arg)
         if (is_kept(damaged, "meta.db-wal")) {
             told++;
             assert_false(proof);
-        } else if (sum.rows + 2 * SEEN_OF_AN_OFFSET < whole.rows) {
+        } else if (sum.rows + SEEN_OF_TWO_OFFSETS < whole.rows) {
             fail_msg("bit %llu: %llu rows are gone, and nobody noticed", (unsigned long long)bit,
                      (unsigned long long)(whole.rows - sum.rows));
         } else {
