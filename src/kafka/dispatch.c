@@ -99,6 +99,9 @@ static void refuse(struct kafka_conn *c, struct arena *arena, struct slice frame
 
 void kafka__dispatch(struct kafka_conn *c, struct slice frame)
 {
+    SL_ASSERT(loop_is_current(c->shard->loop));
+    SL_ASSERT(frame.len >= AT_CORRELATION_ID + sizeof(int32_t)); /* conn.c refuses less */
+    SL_ASSERT(kafka__may_dispatch(c));
     const struct kafka_route *route = kafka__route(c->shard->door, key_of(frame));
     bool served = is_served(route, version_of(frame));
     if (!served && (!route || route->key != KAFKA_API_API_VERSIONS)) {

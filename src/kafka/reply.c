@@ -57,6 +57,7 @@ static void send_answer(struct kafka_conn *c, struct kafka_pending *p)
         tcp_conn_write(c->tcp, p->out.pieces, p->out.n_pieces);
         p->out.n_pieces = 0; /* the references went with them */
     }
+    SL_ASSERT(c->answer_bytes >= p->out.bytes);
     c->answer_bytes -= p->out.bytes;
     kafka_out_fini(&p->out);
 }
@@ -72,6 +73,8 @@ static void flush(struct kafka_conn *c)
         list_remove(&p->node);
         send_answer(c, p);
         kafka__count(&s->n_under_way, (uint64_t)-1);
+        SL_ASSERT(s->n_pending > 0);
+        SL_ASSERT(c->n_pending > 0);
         s->n_pending--;
         c->n_pending--;
         kafka__arena_put(s, p->r.arena);
@@ -88,6 +91,7 @@ static void finish(struct kafka_pending *p)
     tell_bad_input(p);
     slice_unref(&p->r.frame);
     c->answer_bytes += p->out.bytes;
+    SL_ASSERT(c->n_waiting <= c->n_pending);
     if (!(p->route->flags & KAFKA_CONCURRENT))
         c->n_waiting--;
     flush(c);
