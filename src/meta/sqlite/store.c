@@ -180,6 +180,7 @@ static void enqueue(struct sqlite_meta *m, struct meta_txn *t)
 static void sqlite_submit(struct metastore *base, struct meta_txn *t)
 {
     SL_ASSERT(t->home && t->done);
+    SL_ASSERT(t->n_ops > 0);
     enqueue(as_sqlite(base), t);
 }
 
