@@ -84,6 +84,45 @@ static void P5_a_handle_with_unsynced_bytes_is_never_closed(void **state)
     play(close_dirty);
 }
 
+enum { HOT_PARTS = 60, HOT_HANDLES = 12, HOT_ROUNDS = 5 };
+
+/* Each append needs another handle: its sync comes in a sweep, at most one for each append, and no
+ * checkpoint writes rows because of it. */
+static void more_than_handles(struct simfs *fs)
+{
+    struct world *w = world_on(fs);
+    w->cfg.open_files_max = HOT_HANDLES;
+    w->cfg.checkpoint_ms = 1000000;
+    open_world(w);
+    make_topic(w, HOT_PARTS);
+    struct log_part *parts[HOT_PARTS];
+    for (uint32_t i = 0; i < HOT_PARTS; i++)
+        parts[i] = open_part(w, i + 1, test_topic_cfg);
+    uint64_t before = simfs_calls(fs, SIMFS_SYNC);
+    for (int round = 0; round < HOT_ROUNDS; round++)
+        for (uint32_t i = 0; i < HOT_PARTS; i++) {
+            append_records(w, parts[i], 1, 100);
+            assert_true(counters_of(w, parts[i]).open_files <= HOT_HANDLES + 1);
+        }
+    uint64_t syncs = simfs_calls(fs, SIMFS_SYNC) - before;
+    uint64_t of_journal = HOT_PARTS * HOT_ROUNDS + 10;
+    assert_true(syncs <= of_journal + HOT_PARTS * HOT_ROUNDS);
+    assert_int_equal(0, counters_of(w, parts[0]).checkpoints);
+    struct simfs *image = simfs_image(fs, SIMFS_POWER_NONE, 1);
+    end_world(w);
+    w = world_on(image);
+    open_world(w);
+    for (uint32_t i = 0; i < HOT_PARTS; i++)
+        assert_int_equal(HOT_ROUNDS, read_all(w, open_part(w, i + 1, test_topic_cfg), 0, 1 << 20));
+    end_world(w);
+    simfs_free(image);
+}
+
+static void with_more_hot_partitions_than_handles_syncs_come_in_sweeps(void **state)
+{
+    play(more_than_handles);
+}
+
 /* ---- CURRENT ------------------------------------------------------------------------------- */
 
 struct slots {
@@ -322,6 +361,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(P5_two_syncs_of_a_file_at_once_are_one_and_both_see_its_result),
         cmocka_unit_test(P5_a_handle_with_unsynced_bytes_is_never_closed),
+        cmocka_unit_test(with_more_hot_partitions_than_handles_syncs_come_in_sweeps),
         cmocka_unit_test(the_slots_of_CURRENT_are_written_in_turn_and_valid_from_the_start),
         cmocka_unit_test(an_end_counts_as_clean_only_when_both_slots_are_valid),
         cmocka_unit_test(

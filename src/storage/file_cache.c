@@ -4,18 +4,19 @@
 #include "loop/loop.h"
 #include "storage/page_window_int.h"
 
-enum { CLEAN_AT_ONCE = 64, PAGE_RANGE_BYTES = 128 << 10 };
+enum { CLEAN_AT_ONCE = 256, SWEEP_WAIT_MS = 20, PAGE_RANGE_BYTES = 128 << 10 };
 
 struct file_cache {
     struct vfs *vfs;
     struct mutex *mutex;
     struct cond *sync_done;
     struct list clean, dirty; /* least recently used first; handles that are not pinned */
-    size_t n_open, open_max, n_dirty;
-    bool half_dirty_told;
+    size_t n_open, open_max, n_dirty, n_syncing;
+    bool sweep_asked; /* and not over yet */
+    bool evicted;     /* a handle was closed to make room since the last sweep */
     struct page_window *pages;
-    void (*on_dirty)(void *arg);
-    void *on_dirty_arg;
+    void (*ask_sweep)(void *arg);
+    void *ask_sweep_arg;
     void (*path)(const struct cached_file *f, char ret[PATH_BYTES]);
 };
 
@@ -45,8 +46,8 @@ void file_cache__free(struct file_cache *c)
 
 void file_cache__on_dirty(struct file_cache *c, void (*fn)(void *arg), void *arg)
 {
-    c->on_dirty = fn;
-    c->on_dirty_arg = arg;
+    c->ask_sweep = fn;
+    c->ask_sweep_arg = arg;
 }
 
 void file_cache__on_path(struct file_cache *c,
@@ -88,6 +89,43 @@ static void set_dirty(struct file_cache *c, struct cached_file *f, bool dirty)
 
 /* ---- sync, under the lock except for the system call --------------------------------------- */
 
+/* One sync of a file on its way: what it will have made durable. */
+struct sync_mark {
+    struct cached_file *file;
+    uint64_t bytes;
+    int64_t next;
+};
+
+static struct sync_mark begin_sync(struct file_cache *c, struct cached_file *f)
+{
+    SL_ASSERT(f->file); /* a dirty handle is open */
+    SL_ASSERT(f->dirty && !f->syncing);
+    struct sync_mark m = {f, f->written_bytes, f->written_next};
+    set_dirty(c, f, false); /* bytes written from here on make it dirty again */
+    f->syncing = true;
+    c->n_syncing++;
+    f->pins++;
+    list_remove(&f->lru);
+    return m;
+}
+
+static void end_sync(struct file_cache *c, const struct sync_mark *m, sl_err err)
+{
+    struct cached_file *f = m->file;
+    f->syncing = false;
+    c->n_syncing--;
+    if (err == SL_OK && f->lost) {
+        /* its content is on disk, its name perhaps not */
+    } else if (err == SL_OK) {
+        f->synced_bytes = SL_MAX(f->synced_bytes, m->bytes);
+        f->synced_next = SL_MAX(f->synced_next, m->next);
+    } else {
+        f->fenced = true; /* for good: the kernel has dropped the error and perhaps the bytes */
+        set_dirty(c, f, false);
+    }
+    unpin_locked(c, f);
+}
+
 static sl_err sync_locked(struct file_cache *c, struct cached_file *f)
 {
     while (f->syncing)
@@ -96,31 +134,11 @@ static sl_err sync_locked(struct file_cache *c, struct cached_file *f)
         return SL_EIO;
     if (!f->dirty)
         return SL_OK;
-    SL_ASSERT(f->file); /* a dirty handle is open */
-    uint64_t bytes = f->written_bytes;
-    int64_t next = f->written_next;
-    set_dirty(c, f, false); /* bytes written from here on make it dirty again */
-    f->syncing = true;
-    f->pins++;
-    list_remove(&f->lru);
+    struct sync_mark m = begin_sync(c, f);
     mutex_unlock(c->mutex);
     sl_err err = vfs_datasync(f->file);
     mutex_lock(c->mutex);
-    f->syncing = false;
-    if (--f->pins == 0)
-        rest(c, f);
-    if (err == SL_OK && f->lost) {
-        /* its content is on disk, its name perhaps not */
-    } else if (err == SL_OK) {
-        f->synced_bytes = SL_MAX(f->synced_bytes, bytes);
-        f->synced_next = SL_MAX(f->synced_next, next);
-    } else {
-        f->fenced = true; /* for good: the kernel has dropped the error and perhaps the bytes */
-        set_dirty(c, f, false);
-    }
-    if (c->n_dirty <= c->open_max / 2)
-        c->half_dirty_told = false;
-    cond_broadcast(c->sync_done);
+    end_sync(c, &m, err);
     return err == SL_OK ? SL_OK : SL_EIO;
 }
 
@@ -144,38 +162,64 @@ static void close_locked(struct file_cache *c, struct cached_file *f)
     mutex_lock(c->mutex);
 }
 
-/* Cleans the oldest handles when all are dirty. Their write-back is started together, so that one
- * commit of the file system's own journal serves most of the syncs. A failure fences its file:
- * whoever needs that will see. */
+/* Syncs the oldest dirty handles together: one commit of the file system serves all of them. A
+ * failure fences its file: whoever needs that will see. */
 static void clean_some(struct file_cache *c)
 {
-    struct cached_file *oldest[CLEAN_AT_ONCE];
+    struct sync_mark marks[CLEAN_AT_ONCE];
+    struct vfs_file *files[CLEAN_AT_ONCE];
+    sl_err errs[CLEAN_AT_ONCE];
     size_t n = 0;
-    while (n < CLEAN_AT_ONCE && !list_empty(&c->dirty)) {
-        oldest[n] = SL_CONTAINER_OF(c->dirty.next, struct cached_file, lru);
-        list_remove(&oldest[n]->lru);
-        oldest[n++]->pins++; /* nobody takes it away while the lock is open */
+    for (; n < CLEAN_AT_ONCE && !list_empty(&c->dirty); n++) {
+        marks[n] = begin_sync(c, SL_CONTAINER_OF(c->dirty.next, struct cached_file, lru));
+        files[n] = marks[n].file->file;
     }
     mutex_unlock(c->mutex);
-    for (size_t i = 0; i < n; i++)
-        vfs_advise_writeback(oldest[i]->file, 0, INT32_MAX);
+    vfs_datasync_many(files, n, errs);
     mutex_lock(c->mutex);
-    for (size_t i = 0; i < n; i++) {
-        (void)sync_locked(c, oldest[i]);
-        unpin_locked(c, oldest[i]);
-    }
+    for (size_t i = 0; i < n; i++)
+        end_sync(c, &marks[i], errs[i]);
 }
 
-/* The oldest clean handle goes. */
+void file_cache__sweep(struct file_cache *c)
+{
+    mutex_lock(c->mutex);
+    while (c->n_dirty > c->open_max / 4 && !list_empty(&c->dirty))
+        clean_some(c);
+    c->sweep_asked = false;
+    c->evicted = false;
+    mutex_unlock(c->mutex);
+}
+
+/* Asks for a sweep and waits a little for it. False: nothing came of it. */
+static bool wait_for_sweep(struct file_cache *c)
+{
+    if (!c->ask_sweep)
+        return false;
+    if (!c->sweep_asked) {
+        c->sweep_asked = true;
+        mutex_unlock(c->mutex);
+        c->ask_sweep(c->ask_sweep_arg);
+        mutex_lock(c->mutex);
+        return true; /* look again before waiting: it may be over */
+    }
+    return cond_wait_for(c->sync_done, c->mutex, SWEEP_WAIT_MS);
+}
+
+/* The oldest clean handle goes. While all are dirty, whoever needs one waits for the sweep; if that
+ * is held up, or nobody sweeps, it cleans for itself. */
 static void make_room(struct file_cache *c)
 {
     while (c->n_open >= c->open_max) {
+        c->evicted = true;
         if (!list_empty(&c->clean))
             close_locked(c, SL_CONTAINER_OF(c->clean.next, struct cached_file, lru));
-        else if (!list_empty(&c->dirty))
-            clean_some(c);
-        else
+        else if (list_empty(&c->dirty) && c->n_syncing == 0)
             return; /* all pinned: one more than the limit, for as long as that lasts */
+        else if (list_empty(&c->dirty))
+            cond_wait(c->sync_done, c->mutex); /* another thread cleans them */
+        else if (!wait_for_sweep(c))
+            clean_some(c);
     }
 }
 
@@ -284,12 +328,12 @@ void file_cache__wrote(struct file_cache *c, struct cached_file *f, uint64_t byt
     f->written_next = next_offset;
     if (!f->fenced) /* a sync that failed during this write: nothing cleans the file any more */
         set_dirty(c, f, true);
-    bool tell = c->n_dirty > c->open_max / 2 && !c->half_dirty_told;
-    c->half_dirty_told |= tell;
+    bool tell = c->n_dirty > c->open_max / 2 && c->evicted && !c->sweep_asked && c->ask_sweep;
+    c->sweep_asked |= tell;
     account_pages(c, f); /* opens the lock: everything above is told */
     mutex_unlock(c->mutex);
-    if (tell && c->on_dirty)
-        c->on_dirty(c->on_dirty_arg);
+    if (tell)
+        c->ask_sweep(c->ask_sweep_arg);
 }
 
 void file_cache__fence(struct file_cache *c, struct cached_file *f)

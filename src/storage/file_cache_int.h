@@ -28,7 +28,8 @@ struct file_cache;
 /* At most open_max handles, pinned ones aside; keep_bytes as in page_window_int.h. */
 struct file_cache *file_cache__new(struct vfs *v, size_t open_max, uint64_t keep_bytes);
 void file_cache__free(struct file_cache *c); /* every file forgotten before; accepts NULL */
-/* Called, with no lock held, each time the dirty handles exceed half of open_max. */
+/* fn is called, with no lock held, when handles go round and more than half of them are dirty: some
+ * other thread is to call file_cache__sweep. Whoever needs a handle meanwhile waits for that. */
 void file_cache__on_dirty(struct file_cache *c, void (*fn)(void *arg), void *arg);
 
 /* How a file that was closed is found, to give its old pages back; without it they stay. */
@@ -52,6 +53,8 @@ void file_cache__lose(struct file_cache *c, struct cached_file *f, int64_t base_
 bool file_cache__fenced(struct file_cache *c, const struct cached_file *f);
 /* Syncs when dirty, after waiting for a sync under way. SL_EIO: it failed, now or before. */
 sl_err file_cache__sync(struct file_cache *c, struct cached_file *f) SL_CHECKED;
+/* Syncs the oldest dirty handles, many at a time, until three quarters are clean. */
+void file_cache__sweep(struct file_cache *c);
 /* Asks the kernel to write the dirty bytes soon. Before a sync of many files: their blocks are then
  * allocated together, instead of by one commit of the file system each. A hint. */
 void file_cache__start_writeback(struct file_cache *c, struct cached_file *f);

@@ -198,6 +198,7 @@ struct local_engine {
     /* Held while rows of partitions are committed that a drop may be deleting: workers, checkpoint
      * thread. */
     struct mutex *rows_lock;
+    struct mutex *names_lock; /* held while a segment's folder is synced */
     /* any thread */
     atomic_bool refusing;      /* disk full */
     atomic_bool stopping;      /* closing: nothing is tried again */
