@@ -105,8 +105,8 @@ static void more_than_handles(struct simfs *fs)
             assert_true(counters_of(w, parts[i]).open_files <= HOT_HANDLES + 1);
         }
     uint64_t syncs = simfs_calls(fs, SIMFS_SYNC) - before;
-    uint64_t of_journal = HOT_PARTS * HOT_ROUNDS + 10;
-    assert_true(syncs <= of_journal + HOT_PARTS * HOT_ROUNDS);
+    uint64_t of_journal = (uint64_t)HOT_PARTS * HOT_ROUNDS + 10;
+    assert_true(syncs <= 2 * of_journal);
     assert_int_equal(0, counters_of(w, parts[0]).checkpoints);
     struct simfs *image = simfs_image(fs, SIMFS_POWER_NONE, 1);
     end_world(w);
@@ -137,7 +137,8 @@ static struct slots read_slots(struct world *w)
     assert_int_equal(SL_OK, vfs_open(w->vfs, "/data/CURRENT", VFS_READ, &f));
     for (int i = 0; i < 2; i++) {
         uint8_t slot[CURRENT_SLOT_BYTES];
-        assert_int_equal(SL_OK, vfs_pread_full(f, slot, sizeof slot, i * CURRENT_SLOT_STRIDE));
+        assert_int_equal(SL_OK,
+                         vfs_pread_full(f, slot, sizeof slot, (int64_t)i * CURRENT_SLOT_STRIDE));
         s.valid[i] = current__parse(slot, sizeof slot, &w->cfg.cluster_id, &s.counter[i], &s.lsn[i],
                                     &s.clean[i]) == SL_OK;
     }

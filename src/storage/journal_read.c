@@ -58,7 +58,7 @@ static sl_err adopt_file(struct journal *j, uint32_t number, struct vfs_file **f
     int64_t size = 0;
     SL_TRY(vfs_file_size(*file, &size));
     struct journal_file f = {.number = number, .bytes = (uint64_t)size, .state = JFILE_FREE};
-    struct journal_head head;
+    struct journal_head head = {0};
     sl_err err = size < JOURNAL_FIRST_POS ? check_short(*file) : read_header(*file, &head);
     if (err == SL_OK) {
         f.state = JFILE_FULL;
