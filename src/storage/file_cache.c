@@ -4,7 +4,7 @@
 #include "loop/loop.h"
 #include "storage/page_window_int.h"
 
-enum { CLEAN_AT_ONCE = 256, SWEEP_WAIT_MS = 20, PAGE_RANGE_BYTES = 128 << 10 };
+enum { CLEAN_AT_ONCE = 1024, SWEEP_WAIT_MS = 20, PAGE_RANGE_BYTES = 128 << 10 };
 
 struct file_cache {
     struct vfs *vfs;
@@ -150,6 +150,54 @@ sl_err file_cache__sync(struct file_cache *c, struct cached_file *f)
     return err;
 }
 
+sl_err file_cache__sync_group(struct file_cache *c, struct cached_file *f)
+{
+    mutex_lock(c->mutex);
+    f->hot = true;
+    sl_err err = sync_locked(c, f);
+    mutex_unlock(c->mutex);
+    return err;
+}
+
+/* The syncs have begun; under the lock. */
+static void finish_together(struct file_cache *c, const struct sync_mark *marks, size_t n)
+{
+    struct vfs_file *files[CLEAN_AT_ONCE];
+    sl_err errs[CLEAN_AT_ONCE];
+    SL_ASSERT(n <= CLEAN_AT_ONCE);
+    for (size_t i = 0; i < n; i++)
+        files[i] = marks[i].file->file;
+    mutex_unlock(c->mutex);
+    vfs_datasync_many(files, n, errs);
+    mutex_lock(c->mutex);
+    for (size_t i = 0; i < n; i++)
+        end_sync(c, &marks[i], errs[i]);
+}
+
+/* A commit of the file system may take long when other programs write: whoever waits for a hot
+ * file would wait for that. */
+static bool joins(struct cached_file *f)
+{
+    bool hot = f->hot;
+    f->hot = false;
+    return f->dirty && !f->syncing && !f->fenced && !hot;
+}
+
+void file_cache__sync_many(struct file_cache *c, struct cached_file *const *files, size_t n)
+{
+    struct sync_mark marks[CLEAN_AT_ONCE];
+    mutex_lock(c->mutex);
+    for (size_t i = 0; i < n;) {
+        size_t n_marks = 0;
+        for (; i < n && n_marks < CLEAN_AT_ONCE; i++)
+            if (joins(files[i]))
+                marks[n_marks++] = begin_sync(c, files[i]);
+        if (n_marks > 0)
+            finish_together(c, marks, n_marks);
+    }
+    mutex_unlock(c->mutex);
+}
+
 /* ---- handles ------------------------------------------------------------------------------- */
 
 static void close_locked(struct file_cache *c, struct cached_file *f)
@@ -167,18 +215,10 @@ static void close_locked(struct file_cache *c, struct cached_file *f)
 static void clean_some(struct file_cache *c)
 {
     struct sync_mark marks[CLEAN_AT_ONCE];
-    struct vfs_file *files[CLEAN_AT_ONCE];
-    sl_err errs[CLEAN_AT_ONCE];
     size_t n = 0;
-    for (; n < CLEAN_AT_ONCE && !list_empty(&c->dirty); n++) {
+    for (; n < CLEAN_AT_ONCE && !list_empty(&c->dirty); n++)
         marks[n] = begin_sync(c, SL_CONTAINER_OF(c->dirty.next, struct cached_file, lru));
-        files[n] = marks[n].file->file;
-    }
-    mutex_unlock(c->mutex);
-    vfs_datasync_many(files, n, errs);
-    mutex_lock(c->mutex);
-    for (size_t i = 0; i < n; i++)
-        end_sync(c, &marks[i], errs[i]);
+    finish_together(c, marks, n);
 }
 
 void file_cache__sweep(struct file_cache *c)

@@ -17,6 +17,7 @@ struct cached_file {
     struct vfs_file *file;
     uint32_t pins;
     bool dirty, syncing, fenced, lost, used_once;
+    bool hot; /* synced by commit groups: nobody else may hold its sync up for long */
     uint64_t written_bytes, synced_bytes; /* ends of the valid content */
     int64_t written_next, synced_next;    /* first offsets behind them */
     uint64_t paged_to;    /* written bytes from here on are not in page_window yet */
@@ -51,6 +52,11 @@ void file_cache__fence(struct file_cache *c, struct cached_file *f);
 /* Fenced, and its name may not be on disk: nothing of it counts as synced. */
 void file_cache__lose(struct file_cache *c, struct cached_file *f, int64_t base_offset);
 bool file_cache__fenced(struct file_cache *c, const struct cached_file *f);
+/* As file_cache__sync below, for a commit group that waits for it. */
+sl_err file_cache__sync_group(struct file_cache *c, struct cached_file *f) SL_CHECKED;
+/* Syncs those of the files that are dirty with one commit of the file system, as far as it goes:
+ * file_cache__synced says what it did for each. */
+void file_cache__sync_many(struct file_cache *c, struct cached_file *const *files, size_t n);
 /* Syncs when dirty, after waiting for a sync under way. SL_EIO: it failed, now or before. */
 sl_err file_cache__sync(struct file_cache *c, struct cached_file *f) SL_CHECKED;
 /* Syncs the oldest dirty handles, many at a time, until three quarters are clean. */
