@@ -24,7 +24,7 @@
 struct local_engine;
 
 enum {
-    /* Decision 0010: what a group must hold, in all and for each segment, to be written once only.
+    /* Decision 0008: what a group must hold, in all and for each segment, to be written once only.
      */
     DIRECT_BYTES_MIN = 256 << 10,
     DIRECT_SEGMENT_BYTES_MIN = 64 << 10,

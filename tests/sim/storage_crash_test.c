@@ -401,7 +401,7 @@ static const char *check(struct crash_test *t, struct simfs *image, enum simfs_c
     struct oracle *o = t->user;
     struct rig r;
     rig_init(&r, image);
-    /* What power loss tore looks like damage when no row and no journal knows it (decision 0013).
+    /* What power loss tore looks like damage when no row and no journal knows it (decision 0010).
      */
     if (o->shape.loses_meta_in_crash && crash == SIMFS_KILL) {
         (void)vfs_unlink(r.vfs, "/data/meta.db-wal"); /* there may be none yet */
