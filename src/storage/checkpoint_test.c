@@ -62,6 +62,47 @@ static void P5_two_syncs_of_a_file_at_once_are_one_and_both_see_its_result(void 
         play_seed(sync_at_once, seed);
 }
 
+enum { TOGETHER = 12, HOT = 4, FAILS = 7 };
+
+static void sync_together(struct simfs *fs)
+{
+    struct cached_file files[TOGETHER] = {{.file = NULL}}, *all[TOGETHER];
+    struct file_cache *cache = file_cache__new(simfs_vfs(fs), TOGETHER, 0);
+    for (int i = 0; i < TOGETHER; i++) {
+        char path[] = "/data/a";
+        path[6] = (char)('a' + i);
+        all[i] = &files[i];
+        dirty_file(cache, &files[i], path);
+        if (i == HOT) {
+            assert_int_equal(SL_OK, file_cache__sync_group(cache, &files[i]));
+            dirty_file(cache, &files[i], path);
+            files[i].synced_bytes = 0; /* so that another sync shows */
+        }
+    }
+    const struct simfs_fault fault = {.calls = SIMFS_SYNC, .n = FAILS, .err = SL_EIO};
+    simfs_set_fault(fs, &fault);
+    file_cache__sync_many(cache, all, TOGETHER);
+    int fenced = 0;
+    for (int i = 0; i < TOGETHER; i++) {
+        fenced += files[i].fenced;
+        assert_int_equal(i == HOT || files[i].fenced ? 0 : 1, files[i].synced_bytes);
+    }
+    assert_int_equal(1, fenced);
+    uint64_t before = simfs_calls(fs, SIMFS_SYNC);
+    file_cache__sync_many(cache, all, TOGETHER); /* nobody waited for the hot one since */
+    assert_int_equal(before + 1, simfs_calls(fs, SIMFS_SYNC));
+    assert_int_equal(1, files[HOT].synced_bytes);
+    for (int i = 0; i < TOGETHER; i++)
+        file_cache__forget(cache, &files[i]);
+    file_cache__free(cache);
+}
+
+static void
+P5_files_are_synced_together_without_the_hot_ones_and_each_has_its_own_result(void **state)
+{
+    play(sync_together);
+}
+
 static void close_dirty(struct simfs *fs)
 {
     struct cached_file files[6] = {{.file = NULL}};
@@ -361,6 +402,8 @@ int main(int argc, char **argv)
         log_configure(2, LOG_LEVEL_ERROR + 1, LOG_FORMAT_AUTO);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(P5_two_syncs_of_a_file_at_once_are_one_and_both_see_its_result),
+        cmocka_unit_test(
+            P5_files_are_synced_together_without_the_hot_ones_and_each_has_its_own_result),
         cmocka_unit_test(P5_a_handle_with_unsynced_bytes_is_never_closed),
         cmocka_unit_test(with_more_hot_partitions_than_handles_syncs_come_in_sweeps),
         cmocka_unit_test(the_slots_of_CURRENT_are_written_in_turn_and_valid_from_the_start),
