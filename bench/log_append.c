@@ -1,7 +1,7 @@
 /* Append throughput of the local engine per path, as a ratio to raw writes with fdatasync in the
  * same run: take the ratios, not the megabytes.
  *
- *   log_append DIR [SECONDS]
+ *   log_append DIR [SECONDS [ROW]]
  *
  * DIR is made and must not exist. Rows: partitions x batch bytes, appends in flight. */
 #include "base/alloc.h"
@@ -55,6 +55,7 @@ struct bench {
     uint32_t outstanding, next_part;
     int64_t started_ns, ended_ns, seconds;
     size_t row_index;
+    bool one_row;
     bool stopping;
     double raw_mb, cpu_s;
 };
@@ -175,7 +176,7 @@ static void next_row(struct bench *b)
     report(b);
     slice_unref(&b->template);
     sl_free(b->slots);
-    if (++b->row_index < SL_ARRAY_LEN(rows)) {
+    if (!b->one_row && ++b->row_index < SL_ARRAY_LEN(rows)) {
         begin_row(b);
         return;
     }
@@ -247,11 +248,14 @@ int main(int argc, char **argv)
     struct metastore *meta = NULL;
     struct workers *workers = NULL;
     if (argc < 2 || vfs_mkdir(vfs_real(), argv[1]) != SL_OK) {
-        (void)fprintf(stderr, "usage: log_append NEW-DIR [SECONDS]\n");
+        (void)fprintf(stderr, "usage: log_append NEW-DIR [SECONDS [ROW]]\n");
         return 2;
     }
     if (argc > 2)
         b.seconds = SL_MAX(strtoll(argv[2], NULL, 10), 1LL);
+    if (argc > 3) /* only this one */
+        b.row_index = SL_MIN((size_t)strtoul(argv[3], NULL, 10), SL_ARRAY_LEN(rows) - 1);
+    b.one_row = argc > 3;
     b.raw_mb = raw_mb_per_s(argv[1], b.seconds);
     printf("raw: 1 MiB writes, each synced, into existing blocks: %.0f MB/s\n", b.raw_mb);
     if (loop_new(&clock_real, &b.loop) != SL_OK || workers_start(2, &workers) != SL_OK ||

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages of packages.txt that are missing: as root or through sudo, else says what to install.
-#   tools/deps.sh [--check] [GROUP...]    groups: build run demo test (default: all); --check only reports
+#   tools/deps.sh [--check] [GROUP...]    groups: build run demo test static interop (default: the first four); --check only reports
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -10,12 +10,16 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
 
 PROGRESS = re.compile(r"^\s*(\d+)/(\d+)\s+(.+?)\s+(OK|FAIL|ERROR|SKIP|TIMEOUT|EXPECTEDFAIL|UNEXPECTEDPASS|INTERRUPT)\s+([\d.]+s)")
 TAP_LINE = re.compile(r"^(ok|not ok)\b\s*(\d+)?\s*-?\s*([^#]*)(?:#\s*(SKIP|TODO)\b[:\s]*(.*))?$", re.IGNORECASE)
 TAP_PLAN = re.compile(r"^1\.\.(\d+)", re.MULTILINE)
 OUTPUT_LINES_MAX = 200
+QUIET_S = 30  # after so long without a finished test, say what runs
 
 
 class Totals:
@@ -97,22 +101,77 @@ def tap_tests(build):
     return {t["name"] for t in json.loads(out.stdout) if t["protocol"] == "tap"}
 
 
-def show_progress(proc, tty):
-    width = 0
-    for line in proc.stdout:
-        m = PROGRESS.match(line)
-        if not m:
-            continue
-        number, total, name, result, seconds = m.groups()
-        name = name.split(" / ", 1)[-1]
-        if tty:
-            text = f"[{number}/{total}] {name}"
-            print("\r" + text.ljust(width), end="", flush=True)
-            width = len(text)
+def running(pid):
+    """What the children of this process are: names of scripts and programs."""
+    names = []
+    try:
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            words = Path(f"/proc/{child}/cmdline").read_text(errors="replace").split("\0")
+            names.append(Path(next((w for w in words if w.endswith(".py")), words[0])).stem)
+    except OSError:
+        pass  # one ended while we looked
+    return ", ".join(sorted(names))
+
+
+class Progress:
+    """Finished tests as they come, and what runs when none has finished for a while."""
+
+    def __init__(self, proc, told):
+        self.proc = proc
+        self.told = told  # a file into which a long test writes what it does
+        self.is_tty = sys.stdout.isatty()
+        self.width = 0
+        self.place = ""
+        self.last = self.last_finished = time.monotonic()
+        self.lock = threading.Lock()
+
+    def say(self, text):
+        if self.is_tty:
+            text = text[:os.get_terminal_size().columns - 1]
+            print("\r" + text.ljust(self.width), end="", flush=True)
+            self.width = len(text)
         else:
-            print(f"[{number}/{total}] {name} {result.lower()} {seconds}", flush=True)
-    if tty and width:
-        print("\r" + " " * width + "\r", end="")
+            print(text, flush=True)
+        self.last = time.monotonic()
+
+    def finished(self, number, total, name, result, seconds):
+        with self.lock:
+            self.place = f"{number}/{total}"
+            self.told.write_text("")  # what it said is over
+            self.last_finished = time.monotonic()
+            self.say(f"[{self.place}] {name}" if self.is_tty else f"[{self.place}] {name} {result.lower()} {seconds}")
+
+    def said(self):
+        try:
+            return self.told.read_text(errors="replace").strip()
+        except OSError:
+            return ""  # the run has just ended
+
+    def watch(self):
+        every_s = 1 if self.is_tty else QUIET_S
+        while self.proc.poll() is None:
+            time.sleep(0.5)
+            with self.lock:
+                if time.monotonic() - self.last < every_s:
+                    continue
+                what = self.said() or running(self.proc.pid)
+                if what:
+                    waited = time.monotonic() - self.last_finished
+                    self.say(f"[{self.place or 0}] running for {waited:.0f} s: {what}")
+
+    def end(self):
+        if self.is_tty and self.width:
+            print("\r" + " " * self.width + "\r", end="")
+
+
+def show_progress(proc, lines, told):
+    progress = Progress(proc, told)
+    threading.Thread(target=progress.watch, daemon=True).start()
+    for line in lines:
+        if m := PROGRESS.match(line):
+            number, total, name, result, seconds = m.groups()
+            progress.finished(number, total, name.split(" / ", 1)[-1], result, seconds)
+    progress.end()
 
 
 def run(build, args, totals):
@@ -126,8 +185,9 @@ def run(build, args, totals):
     if args.timeout_multiplier:
         command += ["--timeout-multiplier", str(args.timeout_multiplier)]
     command += args.tests
+    told = Path(tempfile.mkstemp(prefix="sluice-progress-")[1])
     proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, errors="replace")
+                            text=True, errors="replace", env={**os.environ, "SLUICE_PROGRESS": str(told)})
     tail = []
 
     def lines():
@@ -136,10 +196,10 @@ def run(build, args, totals):
             del tail[:-40]
             yield line
 
-    class Source:
-        stdout = lines()
-
-    show_progress(Source, sys.stdout.isatty())
+    try:
+        show_progress(proc, lines(), told)
+    finally:
+        told.unlink()
     status = proc.wait()
     if not log.exists():
         if status == 0:

@@ -1,7 +1,7 @@
 #include "base/alloc.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +54,11 @@ char *sl_strdup(const char *text)
 void sl_free(void *p)
 {
     free(p);
+}
+
+bool sl_alloc_trim(size_t kept_max)
+{
+    return mallinfo2().fordblks > kept_max && malloc_trim(0) != 0;
 }
 
 void sl_alloc_fail_at(unsigned long n)

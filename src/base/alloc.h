@@ -3,6 +3,7 @@
 #ifndef SLUICE_BASE_ALLOC_H
 #define SLUICE_BASE_ALLOC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Zeroed memory of `count` elements; overflow and exhaustion stop the process. free() with sl_free.
@@ -14,6 +15,9 @@ void *sl_try_alloc(size_t count, size_t size) __attribute__((malloc, alloc_size(
 void *sl_realloc(void *p, size_t count, size_t size);
 char *sl_strdup(const char *text);
 void sl_free(void *p);
+/* Gives freed memory back to the system when the allocator keeps more than `kept_max` bytes of it.
+ * Takes milliseconds for many small pieces. Any thread; false: nothing to give. */
+bool sl_alloc_trim(size_t kept_max);
 
 #define sl_new(type)          ((type *)sl_alloc(1, sizeof(type)))
 #define sl_new_array(type, n) ((type *)sl_alloc((n), sizeof(type)))

@@ -4,8 +4,12 @@
 #include "base/buf.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -136,6 +140,36 @@ static void errors_have_names_sentences_and_an_errno(void **state)
     assert_int_equal(SL_EIO, sl_fault_set(NULL, SL_EIO, "nobody asks"));
 }
 
+static size_t resident_bytes(void)
+{
+    char text[128] = "", *resident = NULL;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(fgets(text, sizeof text, f));
+    (void)fclose(f);
+    (void)strtoul(text, &resident, 10); /* the first number is the size of all mappings */
+    return strtoul(resident, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void freed_memory_goes_back_to_the_system(void **state)
+{
+    enum { N = 40000, SIZE = 700 };
+    void **pieces = sl_new_array(void *, N);
+    for (int i = 0; i < N; i++)
+        pieces[i] = memset(sl_alloc(1, SIZE), 1, SIZE);
+    size_t before = resident_bytes();
+    for (int i = 0; i < N - 1; i++) /* the last one pins the end of the heap */
+        sl_free(pieces[i]);
+    if (mallinfo2().fordblks < (size_t)N / 2 * SIZE) {
+        assert_false(sl_alloc_trim(1 << 20)); /* a sanitizer's allocator */
+    } else {
+        assert_false(sl_alloc_trim((size_t)N * SIZE * 4));
+        assert_true(sl_alloc_trim(1 << 20));
+        assert_true(resident_bytes() + (size_t)N / 2 * SIZE < before);
+    }
+    sl_free(pieces[N - 1]);
+    sl_free(pieces);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +181,7 @@ int main(void)
         cmocka_unit_test(a_block_is_freed_by_its_last_reference_and_says_so),
         cmocka_unit_test(a_borrowed_slice_has_no_count),
         cmocka_unit_test(errors_have_names_sentences_and_an_errno),
+        cmocka_unit_test(freed_memory_goes_back_to_the_system),
     };
     return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
 }

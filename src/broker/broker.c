@@ -23,6 +23,7 @@ static void run_on_core(struct task *t)
 void broker_submit(struct broker_call *c)
 {
     struct loop *core = c->broker->env.loop;
+    SL_ASSERT(c->run && c->done);
     c->cancel = NULL;
     c->canceled = c->cancel_under_way = c->done_waits = c->finished = false;
     if (loop_is_current(core)) {
@@ -36,6 +37,8 @@ void broker_submit(struct broker_call *c)
 static void done_on_home(struct task *t)
 {
     struct broker_call *c = SL_CONTAINER_OF(t, struct broker_call, task);
+    SL_ASSERT(c->finished);
+    SL_ASSERT(loop_is_current(c->home));
     if (c->cancel_under_way)
         c->done_waits = true; /* the core may still look at c */
     else
@@ -45,6 +48,7 @@ static void done_on_home(struct task *t)
 void broker_finish(struct broker_call *c)
 {
     SL_ASSERT(!c->finished);
+    SL_ASSERT(loop_is_current(c->broker->env.loop));
     c->finished = true;
     c->cancel = NULL;
     if (loop_is_current(c->home)) {
@@ -58,6 +62,7 @@ void broker_finish(struct broker_call *c)
 static void cancel_now(struct broker_call *c)
 {
     void (*cancel)(struct broker_call *) = c->cancel;
+    SL_ASSERT(loop_is_current(c->broker->env.loop));
     if (c->finished)
         return;
     c->canceled = true;
@@ -138,6 +143,8 @@ static bool all_idle(const struct broker *b)
 static void tell_closed(struct task *t)
 {
     struct broker *b = SL_CONTAINER_OF(t, struct broker, closed_task);
+    SL_ASSERT(b->closed);
+    SL_ASSERT(all_idle(b)); /* nothing begins once all has ended */
     b->on_closed(b->on_closed_arg);
 }
 
@@ -153,6 +160,7 @@ void broker__idle_check(struct broker *b)
 void broker_close(struct broker *b, void (*done)(void *arg), void *arg)
 {
     SL_ASSERT(!b->closing);
+    SL_ASSERT(loop_is_current(b->env.loop));
     b->closing = true;
     b->on_closed = done;
     b->on_closed_arg = arg;

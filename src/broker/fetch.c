@@ -39,6 +39,8 @@ static void end(struct fetch_run *run, sl_err err)
 {
     struct broker_fetch *f = run->f;
     struct broker *b = f->call.broker;
+    SL_ASSERT(f->run == run);
+    SL_ASSERT(!run->reading); /* the log would write into what goes now */
     f->err = err;
     f->run = NULL;
     f->call.cancel = NULL;
@@ -52,6 +54,8 @@ static void end(struct fetch_run *run, sl_err err)
 
 static void respond(struct fetch_run *run)
 {
+    SL_ASSERT(run->stage == FETCH_EVALUATING);
+    SL_ASSERT(list_empty(&run->todo));
     fetch__results_build(run);
     settle_told(run, false);
     end(run, SL_OK);
@@ -97,6 +101,8 @@ static void park(struct fetch_run *run)
 {
     int64_t wait_ms = SL_MIN((int64_t)run->f->max_wait_ms, (int64_t)FETCH_WAIT_MS_MAX);
     int64_t spent_ms = loop_now_ms(run->timer.loop) - run->begin_ms;
+    SL_ASSERT(run->stage == FETCH_EVALUATING);
+    SL_ASSERT(!run->must_end);
     run->dropped = run->collected;
     run->stage = FETCH_PARKED;
     LIST_FOREACH (node, &run->told) {
@@ -117,6 +123,7 @@ static void park(struct fetch_run *run)
 static bool has_enough(struct fetch_run *run)
 {
     uint64_t found = run->dropped, wanted = bytes_wanted(run);
+    SL_ASSERT(run->stage == FETCH_PARKED);
     if (wanted <= 1)
         return true;
     LIST_FOREACH (node, &run->set->ready) {
@@ -150,6 +157,7 @@ static void wake_sets(struct task *t)
 void fetch__wake(struct fetch_set *set)
 {
     struct fetch_state *s = set->state;
+    SL_ASSERT(loop_is_current(s->broker->env.loop));
     if (!set->run || set->run->stage != FETCH_PARKED || list_linked(&set->wake_node))
         return;
     list_push_back(&s->woken, &set->wake_node);
@@ -223,6 +231,8 @@ static void read_ended(struct fetch_run *run, struct fetch_entry *e, sl_err err)
 static void read_done(struct log_read *r)
 {
     struct fetch_run *run = SL_CONTAINER_OF(r, struct fetch_run, read);
+    SL_ASSERT(run->stage == FETCH_READING);
+    SL_ASSERT(run->reading);
     run->stage = FETCH_EVALUATING;
     read_ended(run, SL_TAKE(run->reading), r->err);
     evaluate_todo(run);
@@ -232,6 +242,8 @@ static void read_done(struct log_read *r)
 static sl_err read_entry(struct fetch_run *run, struct fetch_entry *e)
 {
     uint64_t room = SL_MIN(room_left(run), (uint64_t)SL_MAX(e->bytes_max, 0));
+    SL_ASSERT(!run->reading); /* one read at a time: `collected` is exact */
+    SL_ASSERT(e->log);
     run->read = (struct log_read){.part = e->log,
                                   .offset = e->offset,
                                   .bytes_max = (uint32_t)room,
@@ -269,6 +281,7 @@ static sl_err look_at(struct fetch_run *run, struct fetch_entry *e)
         tell(run, e);
         return SL_OK;
     }
+    SL_ASSERT(state.high_watermark <= state.log_end);
     e->high_watermark = state.high_watermark;
     e->log_start = state.log_start;
     e->bytes_seen = state.bytes;
@@ -328,6 +341,7 @@ static void evaluate(struct fetch_run *run)
 {
     SL_ASSERT(list_empty(&run->todo));
     SL_ASSERT(list_empty(&run->told));
+    SL_ASSERT(run->stage != FETCH_READING);
     run->stage = FETCH_EVALUATING;
     run->collected = 0;
     run->bytes_max = response_bytes_max(run);
@@ -342,6 +356,7 @@ static void run_fetch(struct broker_call *c)
 {
     struct broker_fetch *f = SL_CONTAINER_OF(c, struct broker_fetch, call);
     struct fetch_state *s = c->broker->fetch;
+    SL_ASSERT(loop_is_current(c->broker->env.loop));
     struct fetch_run *run = sl_new(struct fetch_run);
     run->f = f;
     run->begin_ms = loop_now_ms(c->broker->env.loop);

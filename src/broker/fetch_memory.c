@@ -35,7 +35,8 @@ void fetch__memory_unref(struct fetch_memory *m)
 static void on_block_freed(void *arg)
 {
     struct charge *c = arg;
-    atomic_fetch_sub_explicit(&c->memory->used, c->bytes, memory_order_relaxed);
+    size_t before = atomic_fetch_sub_explicit(&c->memory->used, c->bytes, memory_order_relaxed);
+    SL_ASSERT(before >= c->bytes);
     fetch__memory_unref(c->memory);
     sl_free(c);
 }

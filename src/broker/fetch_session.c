@@ -47,6 +47,9 @@ static struct fetch_entry *entry_new(struct fetch_session *s, const struct broke
 
 static void entry_free(struct fetch_session *s, struct fetch_entry *e)
 {
+    SL_ASSERT(e->set == &s->set);
+    SL_ASSERT(s->set.n_entries > 0);
+    SL_ASSERT(s->set.state->counters.session_partitions > 0);
     fetch__entry_fini(e);
     sl_free(e);
     s->set.n_entries--;
@@ -112,6 +115,8 @@ static void session_free(struct fetch_session *s)
     list_remove(&s->lru);
     (void)map_remove(state->sessions, &s->id, sizeof s->id); /* s itself */
     fetch__set_fini(&s->set);
+    SL_ASSERT(state->counters.sessions > 0);
+    SL_ASSERT(s->set.n_entries == 0);
     state->counters.sessions--;
     sl_free(s);
 }
@@ -133,6 +138,7 @@ static bool make_room(struct fetch_state *state, int64_t now_ms)
         return false;
     session_free(oldest);
     state->counters.sessions_evicted++;
+    SL_ASSERT(state->counters.sessions < (uint32_t)state->broker->cfg.fetch_sessions_max);
     return true;
 }
 
@@ -157,6 +163,7 @@ static struct fetch_session *session_new(struct fetch_state *state, bool by_id)
     SL_ASSERT(err == SL_OK); /* make_room has seen to it */
     state->counters.sessions++;
     state->counters.sessions_made++;
+    SL_ASSERT(state->counters.sessions == map_count(state->sessions));
     return s;
 }
 
@@ -253,6 +260,8 @@ sl_err fetch__session_begin(struct fetch_run *run)
     run->set = run->session ? &run->session->set : run->set;
     if (run->session)
         touch(run->session, run->begin_ms);
+    SL_ASSERT(!run->set->run);
+    SL_ASSERT(run->is_full || run->session);
     run->set->run = run;
     return SL_OK;
 }

@@ -86,6 +86,7 @@ void member_set_add(struct member_set *s, struct member *m)
         s->cap = s->cap ? s->cap * 2 : 4;
         s->items = sl_realloc(s->items, s->cap, sizeof *s->items);
     }
+    SL_ASSERT(s->n < s->cap);
     s->items[s->n++] = m;
     if (s->by_id) {
         put_in_map(s, m);
@@ -94,6 +95,7 @@ void member_set_add(struct member_set *s, struct member *m)
         for (uint32_t i = 0; i < s->n; i++)
             put_in_map(s, s->items[i]);
     }
+    SL_ASSERT(!s->by_id || map_count(s->by_id) == s->n); /* no id twice */
 }
 
 void member_set_remove(struct member_set *s, struct member *m)
@@ -211,6 +213,7 @@ static void count_protocol(struct group *g, struct slice name)
         *s = (struct supported_protocol){.name = slice_copy(name.data, name.len)};
     }
     s->count++;
+    SL_ASSERT(s->count <= g->members.n + 1); /* the one that joins is not in yet */
 }
 
 static void uncount_protocol(struct group *g, struct slice name)
@@ -229,6 +232,8 @@ static void uncount_protocol(struct group *g, struct slice name)
 
 static void charge(struct group *g, size_t more, size_t less)
 {
+    SL_ASSERT(g->bytes + more >= less);
+    SL_ASSERT(g->host->bytes >= g->bytes);
     g->bytes += more - less;
     g->host->bytes += more - less;
 }
@@ -251,6 +256,8 @@ void group__keep_member(struct group *g, struct member_set *s, struct member *m)
 
 void group__drop_member(struct group *g, struct member_set *s, struct member *m)
 {
+    SL_ASSERT(g->member_bytes >= own_bytes(m));
+    SL_ASSERT(s == &g->members || s == &g->pending);
     member_set_remove(s, m);
     g->member_bytes -= own_bytes(m);
     g->host->bytes -= own_bytes(m);

@@ -84,12 +84,15 @@ static struct committed *item_make(struct group_offsets *o, struct offset_topic 
     memmove(t->items + i + 1, t->items + i, (t->n - i) * sizeof *t->items);
     t->n++;
     t->items[i] = (struct committed){.partition = partition};
+    SL_ASSERT(i == 0 || t->items[i - 1].partition < partition);
+    SL_ASSERT(i + 1 == t->n || t->items[i + 1].partition > partition);
     o->count++;
     return &t->items[i];
 }
 
 static void drop_metadata(struct group_offsets *o, struct committed *c)
 {
+    SL_ASSERT(!c->metadata || o->bytes >= c->metadata->len);
     if (c->metadata)
         o->bytes -= c->metadata->len;
     sl_free(c->metadata);
@@ -118,7 +121,9 @@ void group_offsets_put(struct group_offsets *o, const struct uuid *id, const str
 
 static void drop_topic(struct group_offsets *o, uint32_t i)
 {
+    SL_ASSERT(i < o->n);
     struct offset_topic *t = o->topics[i];
+    SL_ASSERT(o->count >= t->n);
     for (uint32_t k = 0; k < t->n; k++)
         drop_metadata(o, &t->items[k]);
     o->count -= t->n;

@@ -172,6 +172,8 @@ static bool wants_row(const struct group *g)
 
 static void store(struct group *g, struct slice state, bool is_ceiling)
 {
+    SL_ASSERT(!g->storing);
+    SL_ASSERT(!g->sending.data);
     g->sending = state;
     g->sending_ceiling = is_ceiling;
     g->ceiling_sent =
@@ -279,6 +281,18 @@ static void become_stable(struct group *g, int64_t now_ms)
     }
 }
 
+/* What holds between any two steps, whatever members and disk do. */
+static void check(const struct group *g)
+{
+    SL_ASSERT(g->n_awaiting <= g->members.n);
+    SL_ASSERT(g->version_durable <= g->version_tried);
+    SL_ASSERT(g->version_tried <= g->version);
+    SL_ASSERT(g->life != GROUP_EMPTY || g->members.n == 0);
+    SL_ASSERT(g->life != GROUP_STABLE || g->members.n > 0);
+    SL_ASSERT(g->life == GROUP_PREPARING_REBALANCE || g->n_awaiting == 0);
+    SL_ASSERT(g->host->bytes >= g->bytes + g->member_bytes);
+}
+
 void group__pump(struct group *g, int64_t now_ms)
 {
     if (join_phase_over(g))
@@ -287,4 +301,5 @@ void group__pump(struct group *g, int64_t now_ms)
         g->version_durable >= g->sync_version)
         become_stable(g, now_ms);
     start_store(g, now_ms);
+    check(g);
 }

@@ -61,6 +61,7 @@ static void drop(struct group_state *gs, struct group *g)
     timer_stop(&g->timer);
     list_remove(&g->node);
     map_remove(gs->by_name, key, make_key(&g->org, slice_of(g->name, g->name_len), key));
+    SL_ASSERT(gs->n_offsets >= g->offsets.count);
     gs->n_offsets -= g->offsets.count;
     group_free(g);
 }
@@ -110,6 +111,7 @@ static void arm(struct group_state *gs, struct group *g)
 
 void groups__end_step(struct group_state *gs, struct group *g)
 {
+    SL_ASSERT(loop_is_current(gs->broker->env.loop));
     if (g && group_is_idle(g))
         drop(gs, g);
     else if (g)
@@ -154,6 +156,9 @@ static void on_txn_done(struct meta_txn *txn)
     struct group_txn *t = SL_CONTAINER_OF(txn, struct group_txn, txn);
     struct group_state *gs = t->groups;
     struct group *g = t->group;
+    SL_ASSERT(loop_is_current(gs->broker->env.loop));
+    SL_ASSERT(g->n_txns > 0);
+    SL_ASSERT(gs->n_txns >= g->n_txns);
     g->n_txns--;
     gs->n_txns--;
     broker__check_meta(gs->broker, txn->err, &txn->fault);
@@ -169,6 +174,8 @@ static void on_txn_done(struct meta_txn *txn)
 
 void groups__txn_submit(struct group_txn *t)
 {
+    SL_ASSERT(t->txn.n_ops > 0);
+    SL_ASSERT(t->settle);
     t->txn.home = t->groups->broker->env.loop;
     t->txn.done = on_txn_done;
     t->group->n_txns++;

@@ -81,6 +81,8 @@ static void end_request(struct broker_produce *p)
 {
     struct broker *b = p->call.broker;
     struct produce_state *s = b->produce;
+    SL_ASSERT(s->requests > 0);
+    SL_ASSERT(p->n_in_log == 0);
     s->requests--;
     timer_stop(&p->deadline);
     broker_finish(&p->call); /* p may be gone */
@@ -128,6 +130,7 @@ static void refuse_part(struct broker_produce_part *part, sl_err err, const char
 static void append_done(struct log_append *a)
 {
     struct broker_produce_part *part = SL_CONTAINER_OF(a, struct broker_produce_part, append);
+    SL_ASSERT(part->in_log);
     slice_unref(&part->batch.bytes);
     if (a->err == SL_OK) {
         struct log_part_state state = {0};
@@ -154,6 +157,8 @@ static void append_part(struct broker_produce_part *part)
 {
     uint8_t *bytes = (uint8_t *)part->records.data; /* the request's own memory */
     struct batch_info *info = &part->batch.info;
+    SL_ASSERT(!part->in_log);
+    SL_ASSERT(info->bytes == part->records.len); /* one batch, all of it */
     if (!part->rules.append_time && part->verdict.max_timestamp_ms != info->max_timestamp) {
         batch_set_max_timestamp(bytes, info->bytes, part->verdict.max_timestamp_ms);
         info->max_timestamp = part->verdict.max_timestamp_ms;
@@ -191,6 +196,8 @@ static void on_deadline(struct timer *t)
 /* The check is over, and so are those of all earlier batches of this source here. */
 static void leave_check(struct broker_produce_part *part)
 {
+    SL_ASSERT(part->checked);
+    SL_ASSERT(!list_linked(&part->node)); /* whoever is behind may go next */
     if (part->verdict.err != SL_OK) {
         part->record_index = part->verdict.record_index;
         refuse_part(part, part->verdict.err, part->verdict.why);
@@ -211,6 +218,7 @@ static struct produce_queue *queue_of(struct produce_state *s, uint64_t pid)
 static sl_err join_queue(struct produce_state *s, struct broker_produce_part *part, uint64_t pid)
 {
     struct produce_queue *q = queue_of(s, pid);
+    SL_ASSERT(!part->queue);
     if (!q) {
         q = sl_new(struct produce_queue);
         q->pid = pid;
@@ -288,6 +296,8 @@ static void check_done(struct work *w)
         workers_submit(b->env.workers, b->env.loop, w);
         return;
     }
+    SL_ASSERT(s->n_running > 0);
+    SL_ASSERT(!part->checked);
     s->n_running--;
     s->idle_checks[s->n_idle++] = SL_TAKE(part->check);
     part->checked = true;
@@ -297,6 +307,7 @@ static void check_done(struct work *w)
 
 static void start_waiting_checks(struct produce_state *s)
 {
+    SL_ASSERT(s->n_running + s->n_idle <= CHECKS_MAX);
     while (s->n_running < CHECKS_MAX && !list_empty(&s->waiting)) {
         struct broker_produce_part *part =
             SL_CONTAINER_OF(list_pop_front(&s->waiting), struct broker_produce_part, check_node);
@@ -467,6 +478,7 @@ static void run_produce(struct broker_call *c)
 {
     struct broker_produce *p = SL_CONTAINER_OF(c, struct broker_produce, call);
     struct produce_state *s = c->broker->produce;
+    SL_ASSERT(loop_is_current(c->broker->env.loop));
     s->requests++;
     p->left = p->n_parts + 1; /* one for this function: the request may not end under its feet */
     p->n_in_log = 0;

@@ -48,6 +48,8 @@ sl_err change__write_files(struct topic_change *c)
     struct log_topic_spec spec = {
         .org = c->topic->org,
         .topic_id = c->topic->id,
+        .number = c->topic->number,
+        .created_ms = c->topic->created_ms,
         .name = c->topic->name,
         .config_text = slice_of(c->config_text.data, c->config_text.len),
         .parts = c->ids,

@@ -80,6 +80,7 @@ static void topic_free(struct topic *t)
 {
     if (!t)
         return;
+    SL_ASSERT(list_empty(&t->waiters)); /* who waits is woken, never forgotten */
     for (struct old_array *old = t->old_arrays, *next; old; old = next) {
         next = old->next;
         sl_free(old->partitions);
@@ -127,6 +128,8 @@ static void remove_names(struct broker *b, struct topic *t)
 sl_err topics__add(struct broker *b, const struct uuid *org, struct slice name, int32_t partitions,
                    struct topic **ret)
 {
+    SL_ASSERT(loop_is_current(b->env.loop));
+    SL_ASSERT(partitions > 0);
     if (partitions > b->cfg.partitions_max - b->n_partitions)
         return SL_EPOLICY;
     SL_AUTO(topic_free) struct topic *t = topic_new(org, name);
@@ -143,6 +146,8 @@ void topics__extend(struct broker *b, struct topic *t, const struct log_part_id 
 {
     struct log_topic_cfg cfg;
     struct partition *all = sl_new_array(struct partition, (size_t)(t->n_partitions + n));
+    SL_ASSERT(n >= 0);
+    SL_ASSERT(t->life != TOPIC_DELETING);
     topic_config_to_log(&t->config, &cfg);
     if (t->n_partitions) {
         struct old_array *old = sl_new(struct old_array);
@@ -150,13 +155,15 @@ void topics__extend(struct broker *b, struct topic *t, const struct log_part_id 
         *old = (struct old_array){.next = t->old_arrays, .partitions = t->partitions};
         t->old_arrays = old;
     }
-    for (int32_t i = 0; i < n; i++)
+    for (int32_t i = 0; i < n; i++) {
+        SL_ASSERT(ids[i].index == t->n_partitions + i);
         all[t->n_partitions + i] = (struct partition){
             .topic = t,
             .index = ids[i].index,
             .pid = ids[i].pid,
             .log = log_part_open(b->env.log, &ids[i], &cfg),
         };
+    }
     t->partitions = all;
     t->n_partitions += n;
     if (t->life == TOPIC_LIVE)
@@ -166,6 +173,7 @@ void topics__extend(struct broker *b, struct topic *t, const struct log_part_id 
 void topics__publish(struct broker *b, struct topic *t)
 {
     SL_ASSERT(t->life == TOPIC_CREATING);
+    SL_ASSERT(t->n_partitions > 0);
     /* As large as the table of names, so there is room. */
     sl_err err = map_put(b->topics_by_id, t->id.bytes, sizeof t->id.bytes, t, NULL);
     SL_ASSERT(err == SL_OK);
@@ -180,6 +188,7 @@ void topics__remove(struct broker *b, struct topic *t, int32_t counted)
     remove_names(b, t);
     if (broker__topic_by_id(b, &t->id) == t)
         (void)map_remove(b->topics_by_id, t->id.bytes, sizeof t->id.bytes);
+    SL_ASSERT(b->n_partitions >= counted);
     b->n_partitions -= counted;
     topic_free(t);
     topics__wake(&waiters);

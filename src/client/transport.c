@@ -74,7 +74,7 @@ sl_err transport_connect(const char *host, int32_t port, int64_t timeout_ms, str
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
     int unknown = getaddrinfo(host, service, &hints, &found);
     if (unknown)
-        return sl_fault_set(fault, SL_EINVAL, "cannot find the address of %s: %s", host,
+        return sl_fault_set(fault, SL_EIO, "cannot find the address of %s: %s", host,
                             gai_strerror(unknown));
     int64_t deadline_ms = deadline_after(timeout_ms);
     int failed = EHOSTUNREACH;

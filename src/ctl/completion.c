@@ -55,16 +55,46 @@ static void print_groups(void)
     }
 }
 
-static void print_bash(const char *program)
+/* Options whose next word is their value, as a pattern of `case`. */
+static void print_valued(const struct ctl_option *options)
 {
-    printf("# bash completion of %s; to use it now: source <(%s completion bash)\n_%s()\n{\n"
-           "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= word "
-           "words=\n"
-           "    for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-           "        [[ $word == -* ]] || command=\"${command:+$command }$word\"\n"
-           "    done\n"
-           "    case $prev in\n",
-           program, program, program);
+    for (const struct ctl_option *o = options; o->name; o++)
+        if (o->type != CTL_FLAG)
+            printf("--%s|", o->name);
+}
+
+/* The words of the command in front of the cursor, without options and their values. bash splits
+ * words at '=' and ':', so an address has several: what is behind a colon belongs to the word in
+ * front of it. */
+static void print_command_loop(void)
+{
+    printf("    for ((i = 1; i < COMP_CWORD; i++)); do\n"
+           "        word=${COMP_WORDS[i]}\n"
+           "        case $word in\n"
+           "            :|=) i=$((i + 1)) ;;\n"
+           "            ");
+    for (size_t i = 0; i < ctl_n_commands; i++)
+        print_valued(ctl_commands[i].options);
+    print_valued(ctl_global_options);
+    printf("--) [[ ${COMP_WORDS[i+1]-} == = ]] || i=$((i + 1)) ;;\n"
+           "            -*) ;;\n"
+           "            *) command=\"${command:+$command }$word\" ;;\n"
+           "        esac\n    done\n");
+}
+
+/* The same script for both: zsh runs it with its emulation of bash's completion. */
+static void print_script(const char *program, const char *shell)
+{
+    bool is_zsh = strcmp(shell, "zsh") == 0;
+    printf("# %s completion of %s; to use it now: source <(%s completion %s)\n%s"
+           "_%s()\n{\n"
+           "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= "
+           "word= words= i\n",
+           shell, program, program, shell,
+           is_zsh ? "autoload -U +X compinit bashcompinit && compinit && bashcompinit\n" : "",
+           program);
+    print_command_loop();
+    printf("    case $prev in\n");
     print_choices(ctl_global_options);
     for (size_t i = 0; i < ctl_n_commands; i++)
         print_choices(ctl_commands[i].options);
@@ -75,20 +105,25 @@ static void print_bash(const char *program)
     printf("\" ;;\n");
     print_groups();
     for (size_t i = 0; i < ctl_n_commands; i++) {
-        printf("        '%s'*) words=\"", ctl_commands[i].words);
+        const char *words = ctl_commands[i].words;
+        printf("        '%s'|'%s '*) words=\"%s", words, words,
+               strcmp(words, "completion") == 0 ? "bash zsh" : "");
+        if (strcmp(words, "help") == 0)
+            print_words("");
         print_names(ctl_commands[i].options);
         print_names(ctl_global_options);
         printf("\" ;;\n");
     }
-    printf("    esac; fi\n    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}\n"
+    printf("    esac; fi\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\n"
            "complete -F _%s %s\n",
            program, program);
 }
 
 int ctl_completion(struct ctl *c)
 {
-    if (strcmp(c->args[0], "bash") != 0)
-        return ctl_usage(c, "completion %s: only bash is known", c->args[0]);
-    print_bash(c->program);
+    const char *shell = c->args[0];
+    if (strcmp(shell, "bash") != 0 && strcmp(shell, "zsh") != 0)
+        return ctl_usage(c, "completion %s: allowed are bash|zsh", shell);
+    print_script(c->program, shell);
     return CTL_OK;
 }

@@ -23,7 +23,7 @@ enum {
     FREE_BYTES_FEW = 1 << 30,
 };
 
-enum verdict { GOOD, WARN, BAD };
+enum verdict { UNKNOWN, GOOD, WARN, BAD };
 
 struct report {
     struct ctl *c;
@@ -36,7 +36,7 @@ static void add(struct report *r, const char *check, enum verdict v, const char 
 
 static void add(struct report *r, const char *check, enum verdict v, const char *format, ...)
 {
-    static const char *const names[] = {"good", "warning", "bad"};
+    static const char *const names[] = {"unknown", "good", "warning", "bad"};
     char text[400];
     va_list args;
     va_start(args, format);
@@ -163,17 +163,24 @@ static void judge_syncs(struct report *r, int64_t us[SYNCS])
         (long long)middle, (long long)slow, advice);
 }
 
-static void check_sync(struct report *r, const char *dir)
+/* The directory may be the one that the broker told of itself: that it is not here, or not ours to
+ * write, is no fault of the broker then. */
+static void check_sync(struct report *r, const char *dir, bool is_named)
 {
     int64_t us[SYNCS];
     int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     int failed = fd < 0 ? errno : measure_syncs(fd, us);
     if (fd >= 0)
         (void)close(fd); /* it has no name: nothing remains */
-    if (failed)
+    if (!failed)
+        judge_syncs(r, us);
+    else if (is_named)
         add(r, "disk sync", BAD, "cannot write in %s: %s", dir, strerrordesc_np(failed));
     else
-        judge_syncs(r, us);
+        add(r, "disk sync", UNKNOWN,
+            "the broker writes to %s, here: %s; run this on its machine as its user, or name a "
+            "directory with --data-dir",
+            dir, strerrordesc_np(failed));
 }
 
 static void check_space(struct report *r, const char *dir)
@@ -185,6 +192,33 @@ static void check_space(struct report *r, const char *dir)
     int64_t bytes = (int64_t)(s.f_bavail * s.f_frsize);
     out_size(bytes, text);
     add(r, "disk space", bytes < FREE_BYTES_FEW ? WARN : GOOD, "%s free in %s", text, dir);
+}
+
+/* Where the first broker says that it keeps its log; NULL: it does not say. */
+static const char *told_dir(struct ctl *c)
+{
+    struct kafka_describe_log_dirs_request request = {.topics_is_null = true};
+    struct kafka_describe_log_dirs_response answer;
+    if (!c->client || client_n_nodes(c->client) == 0)
+        return NULL;
+    int32_t node = client_node(c->client, 0).id;
+    if (ctl_ask(c, node, KAFKA_API_DESCRIBE_LOG_DIRS, CLIENT_VERSION_NEWEST, &request, &answer) !=
+        CTL_OK)
+        return NULL;
+    return answer.n_results && answer.results[0].log_dir.len ? text_of(c, answer.results[0].log_dir)
+                                                             : NULL;
+}
+
+static void check_disk(struct report *r)
+{
+    const char *named = ctl_text(r->c, "data-dir", NULL);
+    const char *dir = named ? named : told_dir(r->c);
+    if (!dir) {
+        add(r, "disk sync", UNKNOWN, "not measured; name a directory with --data-dir");
+        return;
+    }
+    check_sync(r, dir, named != NULL);
+    check_space(r, dir);
 }
 
 static void check_limits(struct report *r)
@@ -203,12 +237,8 @@ int ctl_doctor(struct ctl *c)
     static const struct out_column columns[] = {
         {"check", "CHECK"}, {"result", "RESULT"}, {"detail", "DETAIL"}, {0}};
     struct report r = {.c = c, .rows = json_array()};
-    const char *dir = ctl_text(c, "data-dir", NULL);
     check_broker(&r);
-    if (dir) {
-        check_sync(&r, dir);
-        check_space(&r, dir);
-    }
+    check_disk(&r);
     check_limits(&r);
     out_rows(c, r.rows, columns, "");
     return r.worst != BAD ? CTL_OK : c->client ? CTL_FAILED : CTL_UNREACHABLE;

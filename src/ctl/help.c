@@ -41,9 +41,8 @@ void ctl_help_all(const struct ctl *c)
 
 void ctl_help_command(const struct ctl *c, const struct ctl_command *command)
 {
-    printf("Usage: %s %s%s%s%s\n%s\n", c->program, command->words,
-           command->options->name ? " [OPTION]..." : "", *command->arguments ? " " : "",
-           command->arguments, command->help);
+    printf("Usage: %s %s [OPTION]...%s%s\n%s\n", c->program, command->words,
+           *command->arguments ? " " : "", command->arguments, command->help);
     print_options("Options", command->options);
     print_options("Options of every command", ctl_global_options);
 }

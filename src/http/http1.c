@@ -89,6 +89,8 @@ static enum http1_state fail(struct http1 *p, struct http1_fault fault)
 
 static enum http1_state start_body(struct http1 *p, size_t head_len)
 {
+    SL_ASSERT(p->state == HTTP1_HEAD);
+    SL_ASSERT(!p->request);
     p->request = sl_new(struct http1_request);
     struct http1_fault fault =
         http1__parse_head(slice_of(p->head.data, head_len), &p->path, p->request);
@@ -134,12 +136,14 @@ static size_t feed_head(struct http1 *p, const uint8_t *data, size_t len)
         (void)fail(p, fault);
     else if (end)
         (void)start_body(p, end);
+    SL_ASSERT(!end || (end > before && end <= p->head.len));
     return skipped + (end ? end - before : n);
 }
 
 static size_t feed_body(struct http1 *p, const uint8_t *data, size_t len)
 {
     size_t used = 0;
+    SL_ASSERT(p->request && p->request->has_body);
     struct http1_fault fault = http1__body_feed(&p->framing, data, len, &p->body, &used);
     if (fault.status) {
         (void)fail(p, fault);
@@ -159,6 +163,8 @@ enum http1_state http1_feed(struct http1 *p, const uint8_t *data, size_t len, si
         else
             used += feed_body(p, data + used, len - used);
     }
+    SL_ASSERT(used <= len);
+    SL_ASSERT(p->body.len <= p->body_bytes_max);
     *ret_used = used;
     return p->state;
 }

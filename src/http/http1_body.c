@@ -104,6 +104,7 @@ static struct http1_fault take_data(struct http1_body *b, const uint8_t *data, s
                                     struct buf *out, size_t *used)
 {
     size_t n = b->left < len ? (size_t)b->left : len;
+    SL_ASSERT(n > 0); /* or it would never end */
     if (buf_append(out, data, n) != SL_OK)
         return (struct http1_fault){413, "the body is too large"};
     *used += n;
@@ -124,6 +125,7 @@ struct http1_fault http1__body_feed(struct http1_body *b, const uint8_t *data, s
         else
             fault = on_line_byte(b, data[used++]);
     }
+    SL_ASSERT(used <= len);
     *ret_used = used;
     return fault;
 }

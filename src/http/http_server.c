@@ -81,6 +81,8 @@ static void conn_free(struct http_conn *c)
 {
     timer_stop(&c->timer);
     list_remove(&c->node);
+    SL_ASSERT(c->server->n_conns > 0);
+    SL_ASSERT(!c->tcp); /* it would call into what goes now */
     c->server->n_conns--;
     http1_free(c->parser);
     stopped_if_empty(c->server);
@@ -213,6 +215,7 @@ static void reply(struct http_exchange *x, int status, const char *extra, const 
 {
     struct http_conn *c = SL_CONTAINER_OF(x, struct http_conn, exchange);
     SL_ASSERT(c->state == HTTP_ANSWERING);
+    SL_ASSERT(loop_is_current(c->server->loop));
     c->server->n_requests++;
     if (!c->tcp) { /* the peer went away meanwhile */
         slice_unref(&body);

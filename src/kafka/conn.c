@@ -35,6 +35,7 @@ static void on_deadline(struct timer *t)
 {
     struct kafka_conn *c = SL_CONTAINER_OF(t, struct kafka_conn, deadline);
     int64_t timeout_ms = c->shard->door->cfg.request_timeout_ms;
+    SL_ASSERT(c->frame.got >= c->frame.got_in_time);
     size_t since = c->frame.got - c->frame.got_in_time;
     if (since * 1000 < (size_t)timeout_ms * RATE_BYTES_MIN) {
         kafka__conn_refuse(c, "the request was begun but not finished in time");
@@ -81,6 +82,10 @@ void kafka__conn_check(struct kafka_conn *c)
     if (c->tcp || c->n_pending > 0)
         return;
     struct kafka_shard *s = c->shard;
+    SL_ASSERT(list_empty(&c->pending));
+    SL_ASSERT(c->n_waiting == 0);
+    SL_ASSERT(c->answer_bytes == 0);
+    SL_ASSERT(!timer_running(&c->deadline));
     list_remove(&c->node);
     sl_free(c);
     kafka__count(&s->n_conns, (uint64_t)-1);
@@ -115,14 +120,21 @@ static void close_politely(struct kafka_conn *c)
 
 void kafka__conn_refuse(struct kafka_conn *c, const char *reason)
 {
+    kafka__conn_refuse_request(c, -1, -1, reason);
+}
+
+void kafka__conn_refuse_request(struct kafka_conn *c, int16_t key, int16_t version,
+                                const char *reason)
+{
     if (c->closing)
         return;
+    SL_ASSERT(c->tcp);
     kafka__count(&c->shard->n_refused, 1);
     if (!log_rate_limited("kafka.refused")) {
         char peer[ADDR_TEXT_BYTES];
         tcp_conn_peer(c->tcp, peer);
         LOG_WARN("kafka.refused", "closed a connection of the Kafka listener", F_STR("peer", peer),
-                 F_STR("reason", reason));
+                 F_STR("reason", reason), F_I64("api_key", key), F_I64("api_version", version));
     }
     kafka__conn_close(c);
 }
@@ -188,6 +200,7 @@ static bool grow_frame(struct kafka_conn *c)
 {
     struct kafka_frame *f = &c->frame;
     size_t room = frame_room(c, f->bytes, f->got);
+    SL_ASSERT(room > f->got);
     struct block *b = kafka__memory_block(memory_of(c), room);
     if (!b)
         return false;
@@ -351,6 +364,7 @@ static const char *why_length_is_wrong(const uint8_t prefix[PREFIX_BYTES])
 /* Moves what it needs of the input into the prefix; true when that is whole. */
 static bool take_prefix(struct kafka_conn *c)
 {
+    SL_ASSERT(c->prefix_got < PREFIX_BYTES);
     size_t n = SL_MIN(c->input.len, (size_t)(PREFIX_BYTES - c->prefix_got));
     memcpy(c->prefix + c->prefix_got, c->input.data, n);
     c->prefix_got = (uint8_t)(c->prefix_got + n);
@@ -376,6 +390,8 @@ static bool adopt_input(struct kafka_conn *c, size_t bytes)
 static bool begin_frame(struct kafka_conn *c)
 {
     uint32_t bytes = get_be32(c->prefix);
+    SL_ASSERT(c->prefix_got == PREFIX_BYTES);
+    SL_ASSERT(!c->frame.block);
     if (bytes < FRAME_BYTES_MIN || bytes > c->shard->door->cfg.frame_bytes_max) {
         kafka__conn_refuse(c, why_length_is_wrong(c->prefix));
         return false;
@@ -396,6 +412,8 @@ static bool begin_frame(struct kafka_conn *c)
         kafka__memory_charge(memory_of(c), b, here);
         c->frame = (struct kafka_frame){.block = b, .bytes = bytes, .got = here, .room = room};
     }
+    SL_ASSERT(c->frame.got <= c->frame.room);
+    SL_ASSERT(c->frame.room <= c->frame.bytes);
     c->input.data += here;
     c->input.len -= here;
     return true;
@@ -414,6 +432,7 @@ static bool next_frame(struct kafka_conn *c)
 static void dispatch_frame(struct kafka_conn *c)
 {
     struct kafka_frame f = c->frame;
+    SL_ASSERT(f.got == f.bytes);
     struct slice frame = {.data = block_data(f.block) + f.at, .len = f.bytes, .block = f.block};
     if (!kafka__may_dispatch(c)) {
         if (kafka__is_full(c) && c->held_since_ms == 0)
@@ -478,6 +497,7 @@ static void on_read(struct tcp_conn *tcp, void *arg, size_t n)
         return;
     if (c->frame.block) {
         c->frame.got += n;
+        SL_ASSERT(c->frame.got <= c->frame.room);
         kafka__memory_charge(memory_of(c), c->frame.block, n);
     } else if (reads_spare(c)) {
         struct block *b = SL_TAKE(s->spare);

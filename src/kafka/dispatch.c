@@ -1,5 +1,4 @@
 #include "base/byteorder.h"
-#include "base/log.h"
 #include "kafka/kafka_int.h"
 
 /* The first bytes of every request, whatever its version. */
@@ -92,16 +91,17 @@ static void start(struct kafka_conn *c, struct kafka_pending *p)
 static void refuse(struct kafka_conn *c, struct arena *arena, struct slice frame,
                    const char *reason)
 {
-    if (!log_rate_limited("kafka.bad_request"))
-        LOG_WARN("kafka.bad_request", "a request cannot be served", F_I64("api_key", key_of(frame)),
-                 F_I64("api_version", version_of(frame)), F_STR("reason", reason));
+    int16_t key = key_of(frame), version = version_of(frame);
     kafka__arena_put(c->shard, arena);
     slice_unref(&frame);
-    kafka__conn_refuse(c, reason);
+    kafka__conn_refuse_request(c, key, version, reason);
 }
 
 void kafka__dispatch(struct kafka_conn *c, struct slice frame)
 {
+    SL_ASSERT(loop_is_current(c->shard->loop));
+    SL_ASSERT(frame.len >= AT_CORRELATION_ID + sizeof(int32_t)); /* conn.c refuses less */
+    SL_ASSERT(kafka__may_dispatch(c));
     const struct kafka_route *route = kafka__route(c->shard->door, key_of(frame));
     bool served = is_served(route, version_of(frame));
     if (!served && (!route || route->key != KAFKA_API_API_VERSIONS)) {

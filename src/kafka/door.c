@@ -1,4 +1,5 @@
 #include "base/alloc.h"
+#include "base/log.h"
 #include "kafka/kafka_int.h"
 
 enum {
@@ -152,14 +153,26 @@ static bool make_room(struct kafka_shard *s)
     return true;
 }
 
+static void refuse_new(struct kafka_shard *s, struct tcp_conn *tcp)
+{
+    kafka__count(&s->n_refused, 1);
+    if (!log_rate_limited("kafka.refused_new")) {
+        char peer[ADDR_TEXT_BYTES];
+        tcp_conn_peer(tcp, peer);
+        LOG_WARN("kafka.refused_new", "closed a new connection of the Kafka listener",
+                 F_STR("peer", peer),
+                 F_STR("reason", s->stopping ? "the server stops" : "as many are open as may be"));
+    }
+    tcp_conn_close(tcp);
+}
+
 static void on_accept(void *arg, struct tcp_conn *tcp)
 {
     struct kafka_shard *s = shard_of(arg, tcp_conn_loop(tcp));
     if (!s->stopping && make_room(s)) {
         kafka__conn_accept(s, tcp);
     } else {
-        kafka__count(&s->n_refused, 1);
-        tcp_conn_close(tcp);
+        refuse_new(s, tcp);
     }
 }
 

@@ -223,10 +223,25 @@ static void run_loop(void *arg)
     loop_run(arg);
 }
 
+/* The real clock, and what the test adds to it. */
+static _Atomic int64_t passed_ns;
+
+static int64_t shifted_ns(const struct clock *c)
+{
+    return clock_monotonic_ns(&clock_real) + passed_ns;
+}
+
+static int64_t shifted_wall_ms(const struct clock *c)
+{
+    return clock_wall_ms(&clock_real);
+}
+
+static const struct clock shifted_clock = {shifted_ns, shifted_wall_ms};
+
 static void start(struct kafka_door_cfg cfg)
 {
     server->cfg = cfg;
-    assert_int_equal(SL_OK, loop_new(&clock_real, &server->loop));
+    assert_int_equal(SL_OK, loop_new(&shifted_clock, &server->loop));
     assert_int_equal(SL_OK, thread_start("kafka", run_loop, server->loop, &server->thread));
     on_the_loop(start_door, NULL);
 }
@@ -287,6 +302,34 @@ static void wait_until(bool (*is_true)(size_t n), size_t n)
     for (int i = 0; i < WAIT_MS && !is_true(n); i++)
         (void)usleep(1000);
     assert_true(is_true(n));
+}
+
+static struct timer last_timer;
+static atomic_size_t n_last_fired;
+
+static void on_last_timer(struct timer *t)
+{
+    atomic_fetch_add(&n_last_fired, 1);
+}
+
+static void start_last_timer(void *unused)
+{
+    timer_init(&last_timer, server->loop, on_last_timer);
+    timer_start(&last_timer, 0);
+}
+
+static bool has_fired(size_t n)
+{
+    return atomic_load(&n_last_fired) == n;
+}
+
+/* Afterwards the loop has fired what was due. */
+static void pass_ms(int64_t ms)
+{
+    size_t before = atomic_load(&n_last_fired);
+    passed_ns += ms * 1000000;
+    on_the_loop(start_last_timer, NULL); /* due after all others that are */
+    wait_until(has_fired, before + 1);
 }
 
 static bool has_parked(size_t n)
@@ -880,6 +923,52 @@ static void K13_a_request_that_is_begun_and_not_finished_is_closed(void **state)
     assert_int_equal(sizeof begun, metrics().refused);
 }
 
+static struct slice large_request(size_t bytes)
+{
+    struct slice records = slice_of_block(big_block, 0, bytes);
+    struct slice frame = produce_frame(1, 30000, records);
+    slice_unref(&records);
+    return frame;
+}
+
+static void K13_a_byte_in_ten_seconds_is_closed_wherever_it_drips(void **state)
+{
+    static const size_t starts[] = {1, 3, 4, 9, 20, 100, 1000, 20000, 300000, 800000};
+    struct slice frame = large_request(900000);
+    for (size_t i = 0; i < SL_ARRAY_LEN(starts); i++) {
+        int fd = client();
+        int drips = 0;
+        send_all(fd, frame.data, starts[i]);
+        for (; drips < 4 && metrics().refused == i; drips++) {
+            pass_ms(9990);
+            send_all(fd, frame.data + starts[i] + (size_t)drips, 1);
+        }
+        assert_true(is_closed(fd));
+        assert_int_equal(i + 1, metrics().refused);
+        close(fd);
+    }
+    wait_until(has_connections, 0);
+    wait_until(holds_bytes, 0);
+    slice_unref(&frame);
+}
+
+static void K13_a_large_request_at_70_KB_a_second_is_served(void **state)
+{
+    enum { STEP = 70000 };
+    struct slice frame = large_request(1000000);
+    int fd = client();
+    for (size_t sent = 0; sent < frame.len; sent += STEP) {
+        send_all(fd, frame.data + sent, SL_MIN((size_t)STEP, frame.len - sent));
+        if (sent + STEP < frame.len)
+            wait_until(holds_at_least, sent + STEP - 4);
+        pass_ms(1000);
+    }
+    assert_int_equal(1, receive(fd, NULL));
+    assert_int_equal(0, metrics().refused);
+    slice_unref(&frame);
+    close(fd);
+}
+
 static void K13_time_does_not_count_while_the_broker_holds_the_request_back(void **state)
 {
     restart((struct kafka_door_cfg){.request_timeout_ms = 50});
@@ -1047,6 +1136,8 @@ int main(void)
         TEST(one_request_larger_than_the_limit_of_all_passes),
         TEST(an_idle_connection_holds_less_than_1_KiB),
         TEST(K13_a_request_that_is_begun_and_not_finished_is_closed),
+        TEST(K13_a_byte_in_ten_seconds_is_closed_wherever_it_drips),
+        TEST(K13_a_large_request_at_70_KB_a_second_is_served),
         TEST(K13_time_does_not_count_while_the_broker_holds_the_request_back),
         TEST(K13_a_silent_connection_makes_room_for_another),
         TEST(K15_HTTP_and_TLS_are_closed_at_once),

@@ -168,8 +168,13 @@ struct kafka_conn {
 void kafka__conn_accept(struct kafka_shard *s, struct tcp_conn *tcp);
 /* Dispatches what has been received and may run; reads on, or stops reading. */
 void kafka__conn_pump(struct kafka_conn *c);
-/* Closes because of what the peer did; reason is static text. */
+/* Closes because of what the peer did; reason is static text. Counts, and says so in the log. */
 void kafka__conn_refuse(struct kafka_conn *c, const char *reason);
+/* As above, for a whole request. */
+void kafka__conn_refuse_request(struct kafka_conn *c, int16_t key, int16_t version,
+                                const char *reason);
+/* True for codes that a sound client does not cause: its request is worth a line in the log. */
+bool kafka__is_bad_input(int16_t code);
 void kafka__conn_stop(struct kafka_conn *c); /* answers what is under way, then closes */
 void kafka__conn_close(struct kafka_conn *c);
 /* Frees the connection when nothing refers to it any more. */

@@ -132,7 +132,8 @@ static void on_block_freed(void *arg)
 {
     struct charge *charge = arg;
     struct kafka_memory *m = charge->memory;
-    atomic_fetch_sub(&m->used, charge->bytes);
+    size_t before = atomic_fetch_sub(&m->used, charge->bytes);
+    SL_ASSERT(before >= charge->bytes);
     wake_starved(m);
     kafka__memory_unref(m);
 }
@@ -156,5 +157,6 @@ size_t kafka__memory_room(struct block *b)
 void kafka__memory_charge(struct kafka_memory *m, struct block *b, size_t n)
 {
     charge_of(b)->bytes += n;
+    SL_ASSERT(charge_of(b)->bytes <= kafka__memory_room(b)); /* each byte once, where it is */
     atomic_fetch_add(&m->used, n);
 }

@@ -35,6 +35,19 @@ static void count_answer(struct kafka_pending *p)
     kafka__count(&counters->latency[bucket_of(ns)], 1);
 }
 
+/* One line for what was refused with an error code, too: which client, and why. */
+static void tell_bad_input(const struct kafka_pending *p)
+{
+    char peer[ADDR_TEXT_BYTES];
+    if (!kafka__is_bad_input(p->out.first_error) || !p->r.conn->tcp ||
+        log_rate_limited("kafka.request_refused"))
+        return;
+    tcp_conn_peer(p->r.conn->tcp, peer);
+    LOG_INFO("kafka.request_refused", "a request was answered with an error", F_STR("peer", peer),
+             F_STR("reason", kafka_error_name(p->out.first_error)), F_STR("api", p->api->name),
+             F_I64("api_version", p->r.api_version));
+}
+
 /* ---- the queue of answers ----------------------------------------------------------------------
  */
 
@@ -44,6 +57,7 @@ static void send_answer(struct kafka_conn *c, struct kafka_pending *p)
         tcp_conn_write(c->tcp, p->out.pieces, p->out.n_pieces);
         p->out.n_pieces = 0; /* the references went with them */
     }
+    SL_ASSERT(c->answer_bytes >= p->out.bytes);
     c->answer_bytes -= p->out.bytes;
     kafka_out_fini(&p->out);
 }
@@ -59,6 +73,8 @@ static void flush(struct kafka_conn *c)
         list_remove(&p->node);
         send_answer(c, p);
         kafka__count(&s->n_under_way, (uint64_t)-1);
+        SL_ASSERT(s->n_pending > 0);
+        SL_ASSERT(c->n_pending > 0);
         s->n_pending--;
         c->n_pending--;
         kafka__arena_put(s, p->r.arena);
@@ -72,8 +88,10 @@ static void finish(struct kafka_pending *p)
     SL_ASSERT(!p->is_answered);
     p->is_answered = true;
     count_answer(p);
+    tell_bad_input(p);
     slice_unref(&p->r.frame);
     c->answer_bytes += p->out.bytes;
+    SL_ASSERT(c->n_waiting <= c->n_pending);
     if (!(p->route->flags & KAFKA_CONCURRENT))
         c->n_waiting--;
     flush(c);

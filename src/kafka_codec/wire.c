@@ -239,6 +239,8 @@ void kafka_put_u16(struct kafka_out *out, uint16_t v)
 void kafka_put_error_code(struct kafka_out *out, int16_t code)
 {
     out->errors += code != 0;
+    if (out->first_error == 0)
+        out->first_error = code;
     kafka_put_u16(out, (uint16_t)code);
 }
 

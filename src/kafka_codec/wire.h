@@ -66,9 +66,10 @@ struct kafka_out {
     size_t block_bytes;  /* size of the next block */
     size_t bytes;        /* written in all */
     size_t bytes_max;
-    uint32_t errors; /* error codes that are not NONE */
-    bool failed;     /* memory, or bytes_max */
-    bool measuring;  /* counts only */
+    uint32_t errors;     /* error codes that are not NONE */
+    int16_t first_error; /* the first of them */
+    bool failed;         /* memory, or bytes_max */
+    bool measuring;      /* counts only */
 };
 
 void kafka_out_init(struct kafka_out *out, size_t bytes_max);

@@ -75,6 +75,8 @@ static void queue_free(struct tcp_conn *c)
 static void on_handle_closed(uv_handle_t *handle)
 {
     struct tcp_conn *c = handle->data;
+    SL_ASSERT(c->closing);
+    SL_ASSERT(!c->sending); /* its memory is libuv's until then */
     queue_free(c);
     if (c->ops)
         c->ops->on_close(c, c->arg, c->why);
@@ -83,6 +85,7 @@ static void on_handle_closed(uv_handle_t *handle)
 
 static void close_because(struct tcp_conn *c, sl_err why)
 {
+    SL_ASSERT(loop_is_current(c->loop));
     if (c->closing)
         return;
     c->closing = true;
@@ -179,6 +182,7 @@ static void queue_push(struct tcp_conn *c, struct slice s)
         q->cap = cap;
         c->queue = q;
     }
+    SL_ASSERT(q->head + q->count < q->cap);
     q->slices[q->head + q->count++] = s;
     c->queued_bytes += s.len;
 }
@@ -209,6 +213,7 @@ size_t tcp_conn_queued_bytes(const struct tcp_conn *c)
 static void queue_advance(struct tcp_conn *c, size_t n)
 {
     struct queue *q = c->queue;
+    SL_ASSERT(n <= c->queued_bytes);
     c->queued_bytes -= n;
     while (q->count > 0 && n >= q->slices[q->head].len) {
         n -= q->slices[q->head].len;
@@ -216,6 +221,7 @@ static void queue_advance(struct tcp_conn *c, size_t n)
         q->head++;
         q->count--;
     }
+    SL_ASSERT(n == 0 || q->count > 0); /* no more was sent than was queued */
     if (n > 0) {
         q->slices[q->head].data += n;
         q->slices[q->head].len -= n;
@@ -236,6 +242,8 @@ static void on_sent(uv_write_t *req, int status)
 {
     struct sending *s = SL_CONTAINER_OF(req, struct sending, req);
     struct tcp_conn *c = s->conn;
+    SL_ASSERT(c->sending == s);
+    SL_ASSERT(s->bytes <= c->queued_bytes);
     c->sending = NULL;
     c->queued_bytes -= s->bytes;
     drop_slices(s->slices, s->count);
@@ -250,6 +258,7 @@ static void on_sent(uv_write_t *req, int status)
 static void send_later(struct tcp_conn *c)
 {
     struct queue *q = c->queue;
+    SL_ASSERT(!c->sending); /* one at a time keeps the order */
     uv_buf_t bufs[SLICES_PER_SEND];
     uint32_t n = fill_bufs(q->slices + q->head, q->count, bufs);
     struct sending *s = sl_alloc(1, sizeof *s + n * sizeof s->slices[0]);
@@ -287,6 +296,8 @@ static void finish_polite_close(struct tcp_conn *c)
 
 static void on_queue_empty(struct tcp_conn *c)
 {
+    SL_ASSERT(c->queued_bytes == 0);
+    SL_ASSERT(!c->sending);
     if (c->closing_politely)
         finish_polite_close(c);
     else if (c->ops && c->ops->on_drained)

@@ -16,6 +16,7 @@ struct workers {
 static void on_done(struct task *t)
 {
     struct work *w = SL_CONTAINER_OF(t, struct work, task);
+    SL_ASSERT(loop_is_current(w->home));
     w->done(w);
 }
 
@@ -68,6 +69,7 @@ sl_err workers_start(unsigned n_threads, struct workers **ret)
 
 void workers_submit(struct workers *p, struct loop *home, struct work *w)
 {
+    SL_ASSERT(w->run && w->done);
     w->home = home;
     w->next = NULL;
     mutex_lock(p->lock);

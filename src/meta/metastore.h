@@ -177,6 +177,18 @@ struct metastore {
 sl_err meta_sqlite_open(struct vfs *v, const char *dir, struct sl_fault *fault,
                         struct metastore **ret) SL_CHECKED;
 
+/* The setting by which a store proves that it belongs to the log beside it: the LSN of the last
+ * checkpoint. What is put together from the rows of a damaged store does not have it. */
+#define META_LSN_SETTING "storage.lsn"
+
+/* As meta_sqlite_open, but damage refuses no start (B04): a damaged meta.db and its log are moved
+ * to <dir>/quarantine and a new one is made of every row that still holds; a log whose end is
+ * damaged is copied there. In both cases META_LSN_SETTING is missing afterwards: the storage engine
+ * then scans its files and brings the topics back. What happened is logged. Any crash on the way is
+ * gone on from at the next call. */
+sl_err meta_sqlite_recover(struct vfs *v, const char *dir, struct sl_fault *fault,
+                           struct metastore **ret) SL_CHECKED;
+
 /* Any thread; t->done is posted to t->home once it is durable (or refused). */
 static inline void meta_submit(struct metastore *m, struct meta_txn *t)
 {

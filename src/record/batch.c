@@ -38,12 +38,14 @@ sl_err batch_peek(struct slice bytes, struct batch_info *ret)
     if (total > bytes.len)
         return SL_EEND;
     read_header(bytes.data, ret);
+    SL_ASSERT(total >= BATCH_HEADER_BYTES && total <= bytes.len);
     ret->bytes = (uint32_t)total;
     return SL_OK;
 }
 
 static uint32_t compute_crc(const uint8_t *batch, uint32_t bytes)
 {
+    SL_ASSERT(bytes >= BATCH_HEADER_BYTES);
     return crc32c(0, batch + BATCH_ATTRIBUTES, bytes - BATCH_ATTRIBUTES);
 }
 
@@ -54,6 +56,7 @@ bool batch_crc_holds(const uint8_t *batch, const struct batch_info *info)
 
 void batch_set_base_offset(uint8_t *batch, int64_t base_offset)
 {
+    SL_ASSERT(base_offset >= 0);
     put_be64(batch + BATCH_BASE_OFFSET, (uint64_t)base_offset);
 }
 

@@ -96,8 +96,10 @@ sl_err batch_builder_add(struct batch_builder *b, const struct new_record *r)
     size_t room = b->bytes_max - b->records.len;
     if (body > INT32_MAX || varint_bytes((int64_t)body) + body > room || b->count == INT32_MAX)
         return SL_EFULL;
+    size_t before = b->records.len;
     write_record(b, r, body);
     SL_TRY(buf_check(&b->records));
+    SL_ASSERT(b->records.len == before + varint_bytes((int64_t)body) + body);
     b->count++;
     b->max_timestamp_ms = SL_MAX(b->max_timestamp_ms, r->timestamp_ms);
     return SL_OK;
@@ -116,6 +118,8 @@ size_t batch_builder_bytes(const struct batch_builder *b)
 static void write_batch_header(uint8_t *p, const struct batch_builder *b, size_t total,
                                const struct batch_producer *producer)
 {
+    SL_ASSERT(total >= BATCH_HEADER_BYTES && total <= INT32_MAX);
+    SL_ASSERT(b->count > 0);
     put_be64(p + BATCH_BASE_OFFSET, 0);
     put_be32(p + BATCH_LENGTH, (uint32_t)(total - BATCH_LENGTH_OVERHEAD));
     put_be32(p + BATCH_LEADER_EPOCH, UINT32_MAX); /* -1: the broker sets it */

@@ -94,6 +94,35 @@ static void a_stream_cut_at_any_byte_is_corrupt(void **state)
     slice_unref(&in);
 }
 
+/* A check that took too long on the loop, or a corrupt batch, leaves the decoder in the middle of a
+ * stream. */
+static void K06_a_stream_that_was_left_in_its_middle_does_not_hurt_the_next_one(void **state)
+{
+    struct slice in = pattern(300000), small = pattern(5000);
+    struct decoder *d = decoder_new();
+    struct buf packed;
+    buf_init(&packed, 1 << 20);
+    for (unsigned codec = CODEC_GZIP; codec < CODEC_COUNT; codec++) {
+        uint8_t piece[100];
+        size_t n;
+        buf_reset(&packed);
+        assert_int_equal(SL_OK, codec_compress((enum codec)codec, in, &packed));
+        assert_int_equal(SL_OK, decoder_start(d, codec, slice_of(packed.data, packed.len), in.len));
+        assert_int_equal(SL_OK, decoder_read(d, piece, sizeof piece, &n));
+        assert_round_trip(d, codec, small, 1000);
+        memset(packed.data + packed.len / 2, 0x5a, packed.len / 2);
+        struct buf out;
+        buf_init(&out, 1 << 20);
+        (void)decode(d, codec, slice_of(packed.data, packed.len), in.len, 1000, &out);
+        buf_fini(&out);
+        assert_round_trip(d, codec, small, 1000);
+    }
+    buf_fini(&packed);
+    slice_unref(&in);
+    slice_unref(&small);
+    decoder_free(d);
+}
+
 static void bytes_behind_the_stream_are_corrupt(void **state)
 {
     struct slice in = pattern(2000);
@@ -255,6 +284,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_codec_gives_back_what_it_got_at_any_read_size),
         cmocka_unit_test(a_stream_cut_at_any_byte_is_corrupt),
+        cmocka_unit_test(K06_a_stream_that_was_left_in_its_middle_does_not_hurt_the_next_one),
         cmocka_unit_test(bytes_behind_the_stream_are_corrupt),
         cmocka_unit_test(snappy_without_frames_is_read_as_librdkafka_sends_it),
         cmocka_unit_test(gzip_members_in_a_row_are_one_stream),

@@ -111,13 +111,14 @@ static sl_err start_lz4(struct decoder *d)
     return SL_OK;
 }
 
+/* In this order: in the middle of a stream, which the batch before may have left, zstd takes no
+ * parameters. */
 static sl_err start_zstd(struct decoder *d)
 {
     if (!d->zstd)
         d->zstd = ZSTD_createDCtx();
-    if (!d->zstd ||
-        ZSTD_isError(ZSTD_DCtx_setParameter(d->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX)) ||
-        ZSTD_isError(ZSTD_DCtx_reset(d->zstd, ZSTD_reset_session_only)))
+    if (!d->zstd || ZSTD_isError(ZSTD_DCtx_reset(d->zstd, ZSTD_reset_session_only)) ||
+        ZSTD_isError(ZSTD_DCtx_setParameter(d->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX)))
         return SL_ENOMEM;
     return SL_OK;
 }

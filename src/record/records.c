@@ -7,6 +7,7 @@ enum { OUTPUT_STEP_BYTES = 64 * 1024, LOOKUP_OUTPUT_BYTES_MAX = 64 << 20 };
 
 static struct slice payload_of(struct slice batch, const struct batch_info *info)
 {
+    SL_ASSERT(info->bytes >= BATCH_HEADER_BYTES && info->bytes <= batch.len);
     struct slice s = slice_sub(batch, BATCH_HEADER_BYTES, info->bytes - BATCH_HEADER_BYTES);
     s.block = batch.block;
     return s;
@@ -26,6 +27,7 @@ static sl_err decompress(struct slice payload, unsigned codec, struct buf *out)
         SL_TRY(decoder_read(d, out->data + out->len, room, &n));
         if (n == 0)
             return SL_OK;
+        SL_ASSERT(n <= room);
         out->len += n;
     }
 }
@@ -88,6 +90,7 @@ sl_err records_next(struct record_iterator *it, struct record *ret)
     read_fields(&in, &it->info, ret);
     if (!reader_ok(&in))
         return SL_ERECORD;
+    SL_ASSERT(it->in.pos <= it->in.len);
     it->left--;
     return SL_OK;
 }

@@ -23,12 +23,14 @@ static bool refill(struct record_stream *s)
 {
     if (!s->decoder || s->err != SL_OK)
         return false;
+    SL_ASSERT(s->start <= s->p && s->p <= s->end);
     size_t keep = (size_t)(s->end - s->p), n = 0;
     SL_ASSERT(keep < STREAM_WINDOW_BYTES);
     s->consumed = stream__position(s);
     memmove(s->window, s->p, keep);
     s->p = s->start = s->window;
     s->err = decoder_read(s->decoder, s->window + keep, STREAM_WINDOW_BYTES - keep, &n);
+    SL_ASSERT(n <= STREAM_WINDOW_BYTES - keep);
     s->end = s->window + keep + n;
     return n > 0;
 }

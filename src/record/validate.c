@@ -104,6 +104,7 @@ sl_err batch_check_header(struct slice bytes, const struct batch_rules *rules,
 void batch_check_start(struct batch_check *c, struct slice batch, const struct batch_info *info,
                        const struct batch_rules *rules)
 {
+    SL_ASSERT(info->bytes == batch.len); /* batch_check_header has passed */
     c->batch = slice_of(batch.data, batch.len);
     c->info = *info;
     c->rules = *rules;
@@ -218,6 +219,7 @@ sl_err batch_check_run(struct batch_check *c, const struct clock *clock, int64_t
         if (is_time_up(c, clock, deadline_ns))
             return SL_PENDING;
     }
+    SL_ASSERT(c->next_record == c->info.record_count);
     sl_err err = stream__finish(&c->stream);
     if (err != SL_OK)
         return refuse_stream(c, v, err);

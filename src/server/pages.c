@@ -40,11 +40,15 @@ static bool note_damage(void *arg, const struct broker_partition_status *p)
 }
 
 /* Damage does not make the server unready: the rest of that log, and all others, work. */
-static void reply_ready(struct http_exchange *x, struct server *s)
+static void reply_ready(struct http_exchange *x, struct server *s,
+                        const struct log_engine_counters *log)
 {
     struct damage_list list = {0};
     buf_init(&list.text, READY_BYTES_MAX);
     (void)buf_printf(&list.text, "READY\n");
+    if (log->metadata_rebuilt)
+        (void)buf_printf(&list.text, "rebuilt: this start found meta.db missing, damaged or old; "
+                                     "the log says what is lost\n");
     broker_each_partition(s->broker, note_damage, &list);
     if (list.count > DAMAGED_SHOWN_MAX)
         (void)buf_printf(&list.text, "damaged: %u more partitions\n",
@@ -65,7 +69,7 @@ static void handle_ready(struct http_exchange *x)
     if (log.refusing_appends)
         http_reply_text(x, 503, "not ready: the disk is full, appends are refused; reads work\n");
     else
-        reply_ready(x, s);
+        reply_ready(x, s, &log);
 }
 
 static void handle_metrics(struct http_exchange *x)

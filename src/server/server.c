@@ -14,6 +14,7 @@
 #include "vfs/vfs.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -56,7 +57,8 @@ static sl_err open_dir(struct server *s, struct sl_fault *fault)
     SL_TRY(data_dir_open(vfs_real(), &rng_real, option_text(s->opts.options, CONFIG_data_dir),
                          fault, &s->dir));
     uuid_format_base64(data_dir_cluster_id(s->dir), s->cluster_id);
-    return SL_OK;
+    s->dir_absolute = realpath(data_dir_path(s->dir), NULL);
+    return s->dir_absolute ? SL_OK : SL_EIO; /* it was opened a moment ago */
 }
 
 static sl_err make_loops(struct server *s, struct sl_fault *fault)
@@ -74,7 +76,7 @@ static sl_err start_workers(struct server *s, struct sl_fault *fault)
 
 static sl_err open_meta(struct server *s, struct sl_fault *fault)
 {
-    return meta_sqlite_open(vfs_real(), data_dir_path(s->dir), fault, &s->meta);
+    return meta_sqlite_recover(vfs_real(), data_dir_path(s->dir), fault, &s->meta);
 }
 
 /* An outcome is unknown: memory may be ahead of the disk, so only a restart tells the truth. */
@@ -148,7 +150,7 @@ static sl_err open_broker(struct server *s, struct sl_fault *fault)
 {
     struct broker_cfg cfg = {
         .cluster_id = s->cluster_id,
-        .data_dir = data_dir_path(s->dir),
+        .data_dir = s->dir_absolute,
         .listeners = s->listeners,
         .advertised_listeners = s->advertised_listeners,
         .node_id = (int32_t)number(s, CONFIG_node_id),
@@ -374,6 +376,25 @@ static sl_err start(struct server *s, struct sl_fault *fault)
     return SL_OK;
 }
 
+/* ---- memory -----------------------------------------------------------------------------------
+ */
+
+enum { TRIM_MS = 4000, KEPT_BYTES_MAX = 1 << 20 };
+
+/* A crowd that is gone leaves its memory with the allocator: the system gets it back within 10 s.
+ */
+static void on_trim(struct timer *t)
+{
+    (void)sl_alloc_trim(KEPT_BYTES_MAX);
+    timer_start(t, TRIM_MS);
+}
+
+static void start_trimming(struct server *s)
+{
+    timer_init(&s->trim, s->core, on_trim);
+    timer_start(&s->trim, TRIM_MS);
+}
+
 /* ---- ready ------------------------------------------------------------------------------------
  */
 
@@ -589,6 +610,7 @@ static void teardown(struct server *s)
     meta_close(s->meta);
     loop_free(s->core);
     data_dir_close(s->dir);
+    free(s->dir_absolute);
     buf_fini(&s->topic_defaults);
 }
 
@@ -613,10 +635,12 @@ sl_err server_run(const struct server_opts *opts, struct sl_fault *fault)
     init(s, opts);
     signals_block();
     sl_err err = start(s, fault);
-    if (err == SL_OK)
+    if (err == SL_OK) {
+        start_trimming(s);
         announce(s);
-    else if (s->core)
+    } else if (s->core) {
         loop_post(s->core, &s->begin_stop); /* what was opened is closed as in any stop */
+    }
     if (s->core)
         loop_run(s->core);
     teardown(s);

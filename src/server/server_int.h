@@ -35,6 +35,7 @@ struct server {
     struct io_loop io[IO_LOOPS_MAX];
     unsigned n_io;
     struct data_dir *dir;
+    char *dir_absolute; /* owned; what clients are told: they run elsewhere */
     struct workers *workers;
     struct metastore *meta;
     struct log_engine *log;
@@ -50,6 +51,7 @@ struct server {
     char advertised_host[OPTION_HOST_BYTES];
     struct buf topic_defaults;
     int64_t started_ns, started_wall_ms;
+    struct timer trim;
     bool is_ready; /* everything is up, and nobody asked for a stop */
 
     struct op stop;

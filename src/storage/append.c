@@ -117,10 +117,12 @@ static void place(struct pending *p, int64_t now_ms)
 {
     struct log_part *part = p->part;
     struct segment *s = part__active(part);
+    SL_ASSERT(part->plan_next >= part->high_watermark);
     if (needs_roll(part, s, p->bytes, now_ms))
         s = roll(part);
     if (s->first_append_ms < 0)
         s->first_append_ms = now_ms;
+    SL_ASSERT(s->base_offset <= part->plan_next);
     p->segment = segment__ref(s);
     p->pos = s->plan_bytes;
     p->base_offset = part->plan_next;
@@ -181,6 +183,8 @@ static int64_t append_clock(struct log_part *p)
 
 void append__submit(struct local_engine *e, struct log_append *a)
 {
+    SL_ASSERT(loop_is_current(e->env.loop));
+    SL_ASSERT(a->done && a->part->engine == e);
     a->err = SL_OK;
     a->duplicate = false;
     a->base_offset = a->log_append_ms = -1;
@@ -256,6 +260,8 @@ static void complete_ok(struct pending *p)
             producers__complete(part->producers, &b->info, b->info.base_offset, p->append_ms);
         pos += b->bytes.len;
     }
+    SL_ASSERT(pos == p->pos + p->bytes);
+    SL_ASSERT(p->next_offset > part->high_watermark); /* completions come in order */
     s->bytes = pos;
     s->next_offset = p->next_offset;
     s->last_append_ms = p->append_ms;
@@ -297,6 +303,9 @@ static void complete_failed(struct pending *p)
 static void complete(struct pending *p)
 {
     struct log_part *part = p->part;
+    SL_ASSERT(part->inflight > 0);
+    SL_ASSERT(part->engine->inflight >= part->inflight);
+    SL_ASSERT(!p->segment || part->engine->queued_bytes >= p->bytes);
     part->inflight--;
     part->engine->inflight--;
     if (p->segment)

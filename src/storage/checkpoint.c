@@ -16,6 +16,7 @@ struct checkpoint {
     struct cond *wake;
     /* under the lock */
     bool requested, final, snapshot_ready;
+    bool sweep; /* handles of segments go round faster than checkpoints clean them */
     struct list rescues;
     bool retrying; /* those in the list failed before: they wait for a tick */
     /* core loop, then the thread while snapshot_ready */
@@ -68,7 +69,8 @@ static void end_round(struct checkpoint *c, bool is_last)
     if (err == SL_OK) {
         c->lsn = c->snapshot.lsn;
         c->count++;
-    } else if (err == SL_EIO && !is_last) {
+    } else if (err == SL_EIO &&
+               !e->finishing) { /* at the end nobody runs it: the journal has all */
         rescue_fenced(c, &c->snapshot);
     }
     snapshot__free(&c->snapshot);
@@ -205,11 +207,11 @@ static void housekeeping(struct checkpoint *c)
     mutex_unlock(c->mutex);
 }
 
-/* True when a checkpoint is due; false after a tick. */
-static bool wait_for_work(struct checkpoint *c, bool *ret_final)
+/* True when a checkpoint is due; false after a tick, or for a sweep. */
+static bool wait_for_work(struct checkpoint *c, bool *ret_final, bool *ret_sweep)
 {
     mutex_lock(c->mutex);
-    if (!c->requested && (list_empty(&c->rescues) || c->retrying))
+    if (!c->requested && !c->sweep && (list_empty(&c->rescues) || c->retrying))
         (void)cond_wait_for(c->wake, c->mutex, TICK_MS);
     int64_t now_ms = clock_monotonic_ms(c->engine->env.clock);
     bool due = c->requested || now_ms - c->last_ms >= c->engine->cfg.checkpoint_ms;
@@ -218,6 +220,8 @@ static bool wait_for_work(struct checkpoint *c, bool *ret_final)
         c->last_ms = now_ms;
     }
     *ret_final = c->final;
+    *ret_sweep = c->sweep;
+    c->sweep = false;
     mutex_unlock(c->mutex);
     return due;
 }
@@ -225,8 +229,12 @@ static bool wait_for_work(struct checkpoint *c, bool *ret_final)
 static void run(void *arg)
 {
     struct checkpoint *c = arg;
-    for (bool final = false; !final;) {
-        bool due = wait_for_work(c, &final);
+    for (bool final = false, sweep; !final;) {
+        bool due = wait_for_work(c, &final, &sweep);
+        if (sweep)
+            file_cache__sweep(c->engine->files);
+        if (sweep && !due && !final)
+            continue;
         if (!final)
             housekeeping(c);
         if (due || final)
@@ -271,6 +279,15 @@ static void request_from_any(void *arg)
     checkpoint__request(e->checkpoint);
 }
 
+static void sweep_from_any(void *arg)
+{
+    struct checkpoint *c = ((struct local_engine *)arg)->checkpoint;
+    mutex_lock(c->mutex);
+    c->sweep = true;
+    cond_signal(c->wake);
+    mutex_unlock(c->mutex);
+}
+
 sl_err checkpoint__start(struct local_engine *e, struct checkpoint **ret)
 {
     struct checkpoint *c = sl_new(struct checkpoint);
@@ -285,7 +302,7 @@ sl_err checkpoint__start(struct local_engine *e, struct checkpoint **ret)
     list_init(&c->rescues);
     list_init(&c->taking);
     journal__on_full(e->journal, request_from_any, e);
-    file_cache__on_dirty(e->files, request_from_any, e);
+    file_cache__on_dirty(e->files, sweep_from_any, e);
     *ret = c; /* the callbacks above may need it as soon as the thread runs */
     sl_err err = thread_start("checkpoint", run, c, &c->thread);
     if (err == SL_OK)

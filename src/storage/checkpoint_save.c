@@ -7,7 +7,6 @@
 enum {
     PRODUCERS_BYTES_MAX = 64 << 20,
 };
-#define LSN_SETTING "storage.lsn"
 
 /* ---- core loop --------------------------------------------------------------------------- */
 
@@ -94,16 +93,23 @@ static bool is_gone(const struct snap_segment *ss)
     return atomic_load(&ss->segment->part->gone);
 }
 
-sl_err snapshot__sync_segment(struct local_engine *e, const struct snap_segment *ss)
+static bool is_synced(struct local_engine *e, const struct snap_segment *ss)
 {
     uint64_t bytes = 0;
     int64_t next = 0;
+    file_cache__synced(e->files, &ss->segment->file, &bytes, &next);
+    return (int64_t)bytes >= ss->row.synced_bytes;
+}
+
+sl_err snapshot__sync_segment(struct local_engine *e, const struct snap_segment *ss)
+{
+    struct cached_file *f = &ss->segment->file;
     if (ss->row.state != SEGMENT_FENCED) {
         SL_TRY(segment__sync_name(ss->segment));
-        SL_TRY(file_cache__sync(e->files, &ss->segment->file));
+        if (!is_synced(e, ss) || file_cache__fenced(e->files, f))
+            SL_TRY(file_cache__sync(e->files, f));
     }
-    file_cache__synced(e->files, &ss->segment->file, &bytes, &next);
-    return (int64_t)bytes >= ss->row.synced_bytes ? SL_OK : SL_EIO;
+    return is_synced(e, ss) ? SL_OK : SL_EIO;
 }
 
 /* A failure costs a longer scan later, nothing else. */
@@ -118,12 +124,23 @@ static void write_index(struct local_engine *e, const struct snap_segment *ss)
         LOG_WARN("index.write_failed", "reads will scan more of the segment", F_ERR(err));
 }
 
+/* With one commit of the file system for all: appends go on meanwhile, so that an fdatasync of each
+ * would be a commit of each, and a thousand of them take seconds. */
+static void sync_together(struct local_engine *e, const struct snapshot *s)
+{
+    struct cached_file **files = sl_new_array(struct cached_file *, s->n_segments + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_segments; i++)
+        if (!is_gone(&s->segments[i]) && s->segments[i].row.state != SEGMENT_FENCED)
+            files[n++] = &s->segments[i].segment->file;
+    file_cache__sync_many(e->files, files, n);
+    sl_free(files);
+}
+
 static sl_err sync_segments(struct local_engine *e, struct snapshot *s)
 {
     sl_err first = SL_OK;
-    for (size_t i = 0; i < s->n_segments && s->n_segments > 1; i++)
-        if (!is_gone(&s->segments[i]))
-            file_cache__start_writeback(e->files, &s->segments[i].segment->file);
+    sync_together(e, s);
     for (size_t i = 0; i < s->n_segments; i++) {
         struct snap_segment *ss = &s->segments[i];
         if (is_gone(ss))
@@ -179,14 +196,14 @@ sl_err snapshot__commit_lsn(struct local_engine *e, uint64_t lsn)
     put_le64(value, lsn);
     const struct meta_op op = {
         .kind = META_SETTING_PUT,
-        .setting = {.name = LSN_SETTING, .value = slice_of(value, sizeof value)}};
+        .setting = {.name = META_LSN_SETTING, .value = slice_of(value, sizeof value)}};
     struct meta_txn txn = {.ops = &op, .n_ops = 1};
     return meta_commit(e->env.meta, &txn);
 }
 
 static sl_err take_lsn(void *arg, const struct meta_setting *row)
 {
-    if (strcmp(row->name, LSN_SETTING) == 0 && row->value.len == 8)
+    if (strcmp(row->name, META_LSN_SETTING) == 0 && row->value.len == 8)
         *(uint64_t *)arg = get_le64(row->value.data);
     return SL_OK;
 }

@@ -220,7 +220,9 @@ static struct local_engine *engine_new(const struct log_cfg *cfg, const struct l
     e->parts = map_new(PARTS_MAX);
     e->topics = map_new(PARTS_MAX);
     e->rows_lock = mutex_new();
+    e->names_lock = mutex_new();
     e->files = file_cache__new(env->vfs, e->cfg.open_files_max, e->cfg.page_cache_bytes);
+    file_cache__on_path(e->files, segment__file_path);
     e->started_mono_ms = clock_monotonic_ms(env->clock);
     e->handover.run = append__handover;
     e->healed.task.run = space__healed;
@@ -244,6 +246,7 @@ static void engine_free(struct local_engine *e)
         sl_free(value);
     append__free_pool(e);
     mutex_free(e->rows_lock);
+    mutex_free(e->names_lock);
     map_free(e->parts);
     map_free(e->topics);
     file_cache__free(e->files);

@@ -138,7 +138,7 @@ static inline sl_err try_open(struct world *w)
     struct sl_fault fault = {0};
     assert_int_equal(SL_OK, loop_new(&w->clock.clock, &w->loop));
     assert_int_equal(SL_OK, workers_start(2, &w->workers));
-    sl_err opened = meta_sqlite_open(w->vfs, w->dir, &fault, &w->meta);
+    sl_err opened = meta_sqlite_recover(w->vfs, w->dir, &fault, &w->meta);
     if (opened != SL_OK)
         print_message("# %s: %s\n", fault.where, fault.what);
     assert_int_equal(SL_OK, opened);
@@ -308,7 +308,8 @@ static inline void make_topic(struct world *w, uint32_t n)
                                       .partition = {i + 1, test_topic_id(1), (int32_t)i}};
     }
     struct call c = {
-        .spec = {.topic_id = test_topic_id(1), .name = "t", .parts = ids, .n_parts = n}};
+        .spec = {
+            .topic_id = test_topic_id(1), .number = 1, .name = "t", .parts = ids, .n_parts = n}};
     call(w, &c, run_topic_write);
     assert_int_equal(SL_OK, c.done.err);
     struct meta_txn txn = {.ops = ops, .n_ops = n + 1};

@@ -4,18 +4,20 @@
 #include "loop/loop.h"
 #include "storage/page_window_int.h"
 
-enum { CLEAN_AT_ONCE = 64, PAGE_RANGE_BYTES = 256 << 10 };
+enum { CLEAN_AT_ONCE = 1024, SWEEP_WAIT_MS = 20, PAGE_RANGE_BYTES = 128 << 10 };
 
 struct file_cache {
     struct vfs *vfs;
     struct mutex *mutex;
     struct cond *sync_done;
     struct list clean, dirty; /* least recently used first; handles that are not pinned */
-    size_t n_open, open_max, n_dirty;
-    bool half_dirty_told;
+    size_t n_open, open_max, n_dirty, n_syncing;
+    bool sweep_asked; /* and not over yet */
+    bool evicted;     /* a handle was closed to make room since the last sweep */
     struct page_window *pages;
-    void (*on_dirty)(void *arg);
-    void *on_dirty_arg;
+    void (*ask_sweep)(void *arg);
+    void *ask_sweep_arg;
+    void (*path)(const struct cached_file *f, char ret[PATH_BYTES]);
 };
 
 struct file_cache *file_cache__new(struct vfs *v, size_t open_max, uint64_t keep_bytes)
@@ -44,8 +46,14 @@ void file_cache__free(struct file_cache *c)
 
 void file_cache__on_dirty(struct file_cache *c, void (*fn)(void *arg), void *arg)
 {
-    c->on_dirty = fn;
-    c->on_dirty_arg = arg;
+    c->ask_sweep = fn;
+    c->ask_sweep_arg = arg;
+}
+
+void file_cache__on_path(struct file_cache *c,
+                         void (*path)(const struct cached_file *f, char ret[PATH_BYTES]))
+{
+    c->path = path;
 }
 
 /* A dirty handle that was opened for this one write goes first: when more partitions are written in
@@ -64,7 +72,7 @@ static void rest(struct file_cache *c, struct cached_file *f)
 static void unpin_locked(struct file_cache *c, struct cached_file *f)
 {
     SL_ASSERT(f->pins > 0);
-    if (--f->pins == 0)
+    if (--f->pins == 0 && f->file)
         rest(c, f);
     cond_broadcast(c->sync_done);
 }
@@ -81,6 +89,43 @@ static void set_dirty(struct file_cache *c, struct cached_file *f, bool dirty)
 
 /* ---- sync, under the lock except for the system call --------------------------------------- */
 
+/* One sync of a file on its way: what it will have made durable. */
+struct sync_mark {
+    struct cached_file *file;
+    uint64_t bytes;
+    int64_t next;
+};
+
+static struct sync_mark begin_sync(struct file_cache *c, struct cached_file *f)
+{
+    SL_ASSERT(f->file); /* a dirty handle is open */
+    SL_ASSERT(f->dirty && !f->syncing);
+    struct sync_mark m = {f, f->written_bytes, f->written_next};
+    set_dirty(c, f, false); /* bytes written from here on make it dirty again */
+    f->syncing = true;
+    c->n_syncing++;
+    f->pins++;
+    list_remove(&f->lru);
+    return m;
+}
+
+static void end_sync(struct file_cache *c, const struct sync_mark *m, sl_err err)
+{
+    struct cached_file *f = m->file;
+    f->syncing = false;
+    c->n_syncing--;
+    if (err == SL_OK && f->lost) {
+        /* its content is on disk, its name perhaps not */
+    } else if (err == SL_OK) {
+        f->synced_bytes = SL_MAX(f->synced_bytes, m->bytes);
+        f->synced_next = SL_MAX(f->synced_next, m->next);
+    } else {
+        f->fenced = true; /* for good: the kernel has dropped the error and perhaps the bytes */
+        set_dirty(c, f, false);
+    }
+    unpin_locked(c, f);
+}
+
 static sl_err sync_locked(struct file_cache *c, struct cached_file *f)
 {
     while (f->syncing)
@@ -89,31 +134,11 @@ static sl_err sync_locked(struct file_cache *c, struct cached_file *f)
         return SL_EIO;
     if (!f->dirty)
         return SL_OK;
-    SL_ASSERT(f->file); /* a dirty handle is open */
-    uint64_t bytes = f->written_bytes;
-    int64_t next = f->written_next;
-    set_dirty(c, f, false); /* bytes written from here on make it dirty again */
-    f->syncing = true;
-    f->pins++;
-    list_remove(&f->lru);
+    struct sync_mark m = begin_sync(c, f);
     mutex_unlock(c->mutex);
     sl_err err = vfs_datasync(f->file);
     mutex_lock(c->mutex);
-    f->syncing = false;
-    if (--f->pins == 0)
-        rest(c, f);
-    if (err == SL_OK && f->lost) {
-        /* its content is on disk, its name perhaps not */
-    } else if (err == SL_OK) {
-        f->synced_bytes = SL_MAX(f->synced_bytes, bytes);
-        f->synced_next = SL_MAX(f->synced_next, next);
-    } else {
-        f->fenced = true; /* for good: the kernel has dropped the error and perhaps the bytes */
-        set_dirty(c, f, false);
-    }
-    if (c->n_dirty <= c->open_max / 2)
-        c->half_dirty_told = false;
-    cond_broadcast(c->sync_done);
+    end_sync(c, &m, err);
     return err == SL_OK ? SL_OK : SL_EIO;
 }
 
@@ -123,6 +148,54 @@ sl_err file_cache__sync(struct file_cache *c, struct cached_file *f)
     sl_err err = sync_locked(c, f);
     mutex_unlock(c->mutex);
     return err;
+}
+
+sl_err file_cache__sync_group(struct file_cache *c, struct cached_file *f)
+{
+    mutex_lock(c->mutex);
+    f->hot = true;
+    sl_err err = sync_locked(c, f);
+    mutex_unlock(c->mutex);
+    return err;
+}
+
+/* The syncs have begun; under the lock. */
+static void finish_together(struct file_cache *c, const struct sync_mark *marks, size_t n)
+{
+    struct vfs_file *files[CLEAN_AT_ONCE];
+    sl_err errs[CLEAN_AT_ONCE];
+    SL_ASSERT(n <= CLEAN_AT_ONCE);
+    for (size_t i = 0; i < n; i++)
+        files[i] = marks[i].file->file;
+    mutex_unlock(c->mutex);
+    vfs_datasync_many(files, n, errs);
+    mutex_lock(c->mutex);
+    for (size_t i = 0; i < n; i++)
+        end_sync(c, &marks[i], errs[i]);
+}
+
+/* A commit of the file system may take long when other programs write: whoever waits for a hot
+ * file would wait for that. */
+static bool joins(struct cached_file *f)
+{
+    bool hot = f->hot;
+    f->hot = false;
+    return f->dirty && !f->syncing && !f->fenced && !hot;
+}
+
+void file_cache__sync_many(struct file_cache *c, struct cached_file *const *files, size_t n)
+{
+    struct sync_mark marks[CLEAN_AT_ONCE];
+    mutex_lock(c->mutex);
+    for (size_t i = 0; i < n;) {
+        size_t n_marks = 0;
+        for (; i < n && n_marks < CLEAN_AT_ONCE; i++)
+            if (joins(files[i]))
+                marks[n_marks++] = begin_sync(c, files[i]);
+        if (n_marks > 0)
+            finish_together(c, marks, n_marks);
+    }
+    mutex_unlock(c->mutex);
 }
 
 /* ---- handles ------------------------------------------------------------------------------- */
@@ -137,38 +210,56 @@ static void close_locked(struct file_cache *c, struct cached_file *f)
     mutex_lock(c->mutex);
 }
 
-/* Cleans the oldest handles when all are dirty. Their write-back is started together, so that one
- * commit of the file system's own journal serves most of the syncs. A failure fences its file:
- * whoever needs that will see. */
+/* Syncs the oldest dirty handles together: one commit of the file system serves all of them. A
+ * failure fences its file: whoever needs that will see. */
 static void clean_some(struct file_cache *c)
 {
-    struct cached_file *oldest[CLEAN_AT_ONCE];
+    struct sync_mark marks[CLEAN_AT_ONCE];
     size_t n = 0;
-    while (n < CLEAN_AT_ONCE && !list_empty(&c->dirty)) {
-        oldest[n] = SL_CONTAINER_OF(c->dirty.next, struct cached_file, lru);
-        list_remove(&oldest[n]->lru);
-        oldest[n++]->pins++; /* nobody takes it away while the lock is open */
-    }
-    mutex_unlock(c->mutex);
-    for (size_t i = 0; i < n; i++)
-        vfs_advise_writeback(oldest[i]->file, 0, INT32_MAX);
-    mutex_lock(c->mutex);
-    for (size_t i = 0; i < n; i++) {
-        (void)sync_locked(c, oldest[i]);
-        unpin_locked(c, oldest[i]);
-    }
+    for (; n < CLEAN_AT_ONCE && !list_empty(&c->dirty); n++)
+        marks[n] = begin_sync(c, SL_CONTAINER_OF(c->dirty.next, struct cached_file, lru));
+    finish_together(c, marks, n);
 }
 
-/* The oldest clean handle goes. */
+void file_cache__sweep(struct file_cache *c)
+{
+    mutex_lock(c->mutex);
+    while (c->n_dirty > c->open_max / 4 && !list_empty(&c->dirty))
+        clean_some(c);
+    c->sweep_asked = false;
+    c->evicted = false;
+    mutex_unlock(c->mutex);
+}
+
+/* Asks for a sweep and waits a little for it. False: nothing came of it. */
+static bool wait_for_sweep(struct file_cache *c)
+{
+    if (!c->ask_sweep)
+        return false;
+    if (!c->sweep_asked) {
+        c->sweep_asked = true;
+        mutex_unlock(c->mutex);
+        c->ask_sweep(c->ask_sweep_arg);
+        mutex_lock(c->mutex);
+        return true; /* look again before waiting: it may be over */
+    }
+    return cond_wait_for(c->sync_done, c->mutex, SWEEP_WAIT_MS);
+}
+
+/* The oldest clean handle goes. While all are dirty, whoever needs one waits for the sweep; if that
+ * is held up, or nobody sweeps, it cleans for itself. */
 static void make_room(struct file_cache *c)
 {
     while (c->n_open >= c->open_max) {
+        c->evicted = true;
         if (!list_empty(&c->clean))
             close_locked(c, SL_CONTAINER_OF(c->clean.next, struct cached_file, lru));
-        else if (!list_empty(&c->dirty))
-            clean_some(c);
-        else
+        else if (list_empty(&c->dirty) && c->n_syncing == 0)
             return; /* all pinned: one more than the limit, for as long as that lasts */
+        else if (list_empty(&c->dirty))
+            cond_wait(c->sync_done, c->mutex); /* another thread cleans them */
+        else if (!wait_for_sweep(c))
+            clean_some(c);
     }
 }
 
@@ -225,21 +316,36 @@ void file_cache__unpin(struct file_cache *c, struct cached_file *f)
     mutex_unlock(c->mutex);
 }
 
-/* Gives the pages back that fell out of the window. A closed file keeps its own: to open it again
- * for this would cost more than it gives. */
+/* A file that was closed is opened for this call only: it is none of the cache's handles. */
+static void drop_range(struct file_cache *c, const struct page_range *r, struct vfs_file *open)
+{
+    int64_t from = (int64_t)r->from, len = (int64_t)(r->to - r->from);
+    struct vfs_file *own = NULL;
+    char path[PATH_BYTES];
+    if (!open && c->path) {
+        c->path(r->file, path);
+        if (vfs_open(c->vfs, path, 0, &own) != SL_OK)
+            return; /* gone meanwhile, and its pages with it */
+    }
+    if (open || own)
+        vfs_advise_dontneed(open ? open : own, from, len);
+    vfs_close(own);
+}
+
+/* Gives the pages back that fell out of the window. */
 static void drop_pages(struct file_cache *c)
 {
     struct page_range out;
     while (page_window__next_out(c->pages, &out)) {
-        out.file->page_ranges--;
-        if (!out.file->file)
-            continue;
-        out.file->pins++;
-        list_remove(&out.file->lru);
+        struct cached_file *f = out.file;
+        f->page_ranges--;
+        f->pins++; /* neither closed nor forgotten meanwhile */
+        list_remove(&f->lru);
+        struct vfs_file *open = f->file;
         mutex_unlock(c->mutex);
-        vfs_advise_dontneed(out.file->file, (int64_t)out.from, (int64_t)(out.to - out.from));
+        drop_range(c, &out, open);
         mutex_lock(c->mutex);
-        unpin_locked(c, out.file);
+        unpin_locked(c, f);
     }
 }
 
@@ -262,12 +368,12 @@ void file_cache__wrote(struct file_cache *c, struct cached_file *f, uint64_t byt
     f->written_next = next_offset;
     if (!f->fenced) /* a sync that failed during this write: nothing cleans the file any more */
         set_dirty(c, f, true);
-    bool tell = c->n_dirty > c->open_max / 2 && !c->half_dirty_told;
-    c->half_dirty_told |= tell;
+    bool tell = c->n_dirty > c->open_max / 2 && c->evicted && !c->sweep_asked && c->ask_sweep;
+    c->sweep_asked |= tell;
     account_pages(c, f); /* opens the lock: everything above is told */
     mutex_unlock(c->mutex);
-    if (tell && c->on_dirty)
-        c->on_dirty(c->on_dirty_arg);
+    if (tell)
+        c->ask_sweep(c->ask_sweep_arg);
 }
 
 void file_cache__fence(struct file_cache *c, struct cached_file *f)

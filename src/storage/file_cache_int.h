@@ -8,6 +8,7 @@
 #define SLUICE_STORAGE_FILE_CACHE_INT_H
 
 #include "base/list.h"
+#include "storage/paths_int.h"
 #include "vfs/vfs.h"
 
 /* Embedded in a segment. All fields under the cache's lock. */
@@ -16,6 +17,7 @@ struct cached_file {
     struct vfs_file *file;
     uint32_t pins;
     bool dirty, syncing, fenced, lost, used_once;
+    bool hot; /* synced by commit groups: nobody else may hold its sync up for long */
     uint64_t written_bytes, synced_bytes; /* ends of the valid content */
     int64_t written_next, synced_next;    /* first offsets behind them */
     uint64_t paged_to;    /* written bytes from here on are not in page_window yet */
@@ -27,8 +29,13 @@ struct file_cache;
 /* At most open_max handles, pinned ones aside; keep_bytes as in page_window_int.h. */
 struct file_cache *file_cache__new(struct vfs *v, size_t open_max, uint64_t keep_bytes);
 void file_cache__free(struct file_cache *c); /* every file forgotten before; accepts NULL */
-/* Called, with no lock held, each time the dirty handles exceed half of open_max. */
+/* fn is called, with no lock held, when handles go round and more than half of them are dirty: some
+ * other thread is to call file_cache__sweep. Whoever needs a handle meanwhile waits for that. */
 void file_cache__on_dirty(struct file_cache *c, void (*fn)(void *arg), void *arg);
+
+/* How a file that was closed is found, to give its old pages back; without it they stay. */
+void file_cache__on_path(struct file_cache *c,
+                         void (*path)(const struct cached_file *f, char ret[PATH_BYTES]));
 
 /* The handle, opened when it is not; until file_cache__unpin it stays open. */
 sl_err file_cache__pin(struct file_cache *c, struct cached_file *f, const char *path, int flags,
@@ -45,8 +52,15 @@ void file_cache__fence(struct file_cache *c, struct cached_file *f);
 /* Fenced, and its name may not be on disk: nothing of it counts as synced. */
 void file_cache__lose(struct file_cache *c, struct cached_file *f, int64_t base_offset);
 bool file_cache__fenced(struct file_cache *c, const struct cached_file *f);
+/* As file_cache__sync below, for a commit group that waits for it. */
+sl_err file_cache__sync_group(struct file_cache *c, struct cached_file *f) SL_CHECKED;
+/* Syncs those of the files that are dirty with one commit of the file system, as far as it goes:
+ * file_cache__synced says what it did for each. */
+void file_cache__sync_many(struct file_cache *c, struct cached_file *const *files, size_t n);
 /* Syncs when dirty, after waiting for a sync under way. SL_EIO: it failed, now or before. */
 sl_err file_cache__sync(struct file_cache *c, struct cached_file *f) SL_CHECKED;
+/* Syncs the oldest dirty handles, many at a time, until three quarters are clean. */
+void file_cache__sweep(struct file_cache *c);
 /* Asks the kernel to write the dirty bytes soon. Before a sync of many files: their blocks are then
  * allocated together, instead of by one commit of the file system each. A hint. */
 void file_cache__start_writeback(struct file_cache *c, struct cached_file *f);

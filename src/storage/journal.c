@@ -370,6 +370,21 @@ uint64_t journal__end_lsn(const struct journal *j)
     return j->current->seq * JOURNAL_LSN_STRIDE + j->pos;
 }
 
+bool journal__reaches(struct journal *j, uint64_t lsn, uint64_t *ret_last)
+{
+    bool found = false;
+    *ret_last = lsn;
+    mutex_lock(j->mutex);
+    for (size_t i = 0; i < j->n_files; i++) {
+        const struct journal_file *f = &j->files[i];
+        found |= f->state != JFILE_FREE && f->seq == lsn / JOURNAL_LSN_STRIDE;
+        if (f->state != JFILE_FREE && f->seq > lsn / JOURNAL_LSN_STRIDE)
+            *ret_last = SL_MAX(*ret_last, f->seq * JOURNAL_LSN_STRIDE);
+    }
+    mutex_unlock(j->mutex);
+    return found;
+}
+
 uint64_t journal__bytes_behind(struct journal *j, uint64_t lsn)
 {
     mutex_lock(j->mutex);

@@ -93,6 +93,9 @@ void journal__spare(struct journal *j);
 void journal__recycle(struct journal *j, uint64_t lsn);
 /* Called, with no lock held, by the writer before it waits for a free file. */
 void journal__on_full(struct journal *j, void (*fn)(void *arg), void *arg);
+/* Whether the file that the LSN is in is there; *ret_last: the LSN itself unless a later file has
+ * been begun, then one in that. */
+bool journal__reaches(struct journal *j, uint64_t lsn, uint64_t *ret_last);
 uint64_t journal__bytes_behind(struct journal *j, uint64_t lsn); /* from lsn to the end */
 
 /* ---- reading ---- */

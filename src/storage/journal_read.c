@@ -1,6 +1,7 @@
 #include "storage/journal_format_int.h"
 
 #include "base/alloc.h"
+#include "base/byteorder.h"
 #include "base/log.h"
 #include "storage/paths_int.h"
 
@@ -11,6 +12,29 @@
 struct listing {
     struct journal *journal;
 };
+
+/* A file whose header is zeros was never used, unless a group starts where the first one would:
+ * then it is not used again before people have looked at it. */
+static sl_err check_unused(struct vfs_file *f)
+{
+    uint8_t first[4];
+    sl_err err = vfs_pread_full(f, first, sizeof first, JOURNAL_FIRST_POS);
+    if (err != SL_OK)
+        return err;
+    return get_le32(first) == JOURNAL_GROUP_MAGIC ? SL_ECORRUPT : SL_EEND;
+}
+
+/* Shorter than a header: it was being made, unless something is in it. */
+static sl_err check_short(struct vfs_file *f)
+{
+    uint8_t bytes[JOURNAL_FIRST_POS];
+    size_t n = 0;
+    SL_TRY(vfs_pread(f, bytes, sizeof bytes, 0, &n));
+    for (size_t i = 0; i < n; i++)
+        if (bytes[i] != 0)
+            return SL_ECORRUPT;
+    return SL_EEND;
+}
 
 /* The header, or its copy. SL_ECORRUPT: neither is one; SL_EEND: zeros, never used. */
 static sl_err read_header(struct vfs_file *f, struct journal_head *ret)
@@ -25,7 +49,7 @@ static sl_err read_header(struct vfs_file *f, struct journal_head *ret)
     for (size_t i = 0; i < sizeof block; i++)
         if (block[i] != 0)
             return SL_ECORRUPT;
-    return SL_EEND;
+    return check_unused(f);
 }
 
 /* A file that was being made when the process ended is shorter or all zeros: it is made anew. */
@@ -34,8 +58,8 @@ static sl_err adopt_file(struct journal *j, uint32_t number, struct vfs_file **f
     int64_t size = 0;
     SL_TRY(vfs_file_size(*file, &size));
     struct journal_file f = {.number = number, .bytes = (uint64_t)size, .state = JFILE_FREE};
-    struct journal_head head;
-    sl_err err = size < JOURNAL_FIRST_POS ? SL_EEND : read_header(*file, &head);
+    struct journal_head head = {0};
+    sl_err err = size < JOURNAL_FIRST_POS ? check_short(*file) : read_header(*file, &head);
     if (err == SL_OK) {
         f.state = JFILE_FULL;
         f.seq = head.seq;

@@ -24,7 +24,7 @@
 struct local_engine;
 
 enum {
-    /* Decision 0010: what a group must hold, in all and for each segment, to be written once only.
+    /* Decision 0008: what a group must hold, in all and for each segment, to be written once only.
      */
     DIRECT_BYTES_MIN = 256 << 10,
     DIRECT_SEGMENT_BYTES_MIN = 64 << 10,
@@ -198,6 +198,7 @@ struct local_engine {
     /* Held while rows of partitions are committed that a drop may be deleting: workers, checkpoint
      * thread. */
     struct mutex *rows_lock;
+    struct mutex *names_lock; /* held while a segment's folder is synced */
     /* any thread */
     atomic_bool refusing;      /* disk full */
     atomic_bool stopping;      /* closing: nothing is tried again */
@@ -232,6 +233,8 @@ struct segment *segment__new(struct log_part *p, int64_t base_offset);
 struct segment *segment__ref(struct segment *s);
 void segment__unref(struct segment *s); /* any thread; accepts NULL */
 void segment__path(const struct segment *s, const char *ext, char ret[PATH_BYTES]);
+/* The same for the file cache, which knows only the file. */
+void segment__file_path(const struct cached_file *f, char ret[PATH_BYTES]);
 /* Syncs the directory when the file's name is not durable. Writer, checkpoint. SL_EIO: it failed,
  * now or before. It is not tried again: a second sync would succeed and the name be gone all the
  * same. The file is fenced with nothing in it known to be on disk, so its bytes move to a file with

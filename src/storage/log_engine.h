@@ -164,6 +164,7 @@ struct log_engine_counters {
     uint64_t groups, syncs, appended_batches, appended_bytes, sync_ns_total, read_bytes;
     uint64_t journal_groups, direct_groups, checkpoints, open_files, fenced_files;
     bool refusing_appends; /* disk full */
+    bool metadata_rebuilt; /* this start found the metadata missing, damaged or old */
     uint64_t queued_bytes;
 };
 
@@ -176,6 +177,7 @@ struct log_space {
  * rebuilt (B04). */
 struct log_topic_spec {
     struct uuid org, topic_id;
+    int64_t number, created_ms; /* as in the row of the topic */
     const char *name;
     struct slice config_text;
     const struct log_part_id *parts;

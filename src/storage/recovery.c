@@ -2,7 +2,6 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
-#include "storage/topic_meta_int.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -33,6 +32,8 @@ static sl_err load_partition(void *arg, const struct meta_partition *row)
     const struct log_part_id id = {row->pid, row->topic_id, row->index};
     struct rec_part *rp = sl_new(struct rec_part);
     rp->part = engine__part(r->engine, &id);
+    rp->first_file = -1;
+    r->pid_max = SL_MAX(r->pid_max, row->pid);
     sl_err err = map_put(r->parts, &row->pid, sizeof row->pid, rp, NULL);
     if (err != SL_OK)
         sl_free(rp);
@@ -51,6 +52,9 @@ static sl_err load_log_state(void *arg, const struct meta_log_state *row)
     p->last_append_ms = row->last_append_ms;
     rp->row_next = rp->known_next = row->next_offset;
     sl_err err = producers__load(row->producers, &p->producers);
+    const struct producer *producer;
+    for (size_t i = 0; (producer = producers__next(p->producers, &i));)
+        r->producer_max = SL_MAX(r->producer_max, producer->id);
     if (err == SL_ECORRUPT) {
         LOG_ERROR("producers.damaged", "producer state of a partition is lost",
                   F_I64("pid", row->pid));
@@ -161,49 +165,63 @@ static sl_err commit_rows(struct recovery *r)
     return err;
 }
 
-static sl_err repair(struct recovery *r)
+static sl_err each_part(struct recovery *r, sl_err (*fn)(struct recovery *r, struct rec_part *rp))
 {
-    SL_TRY(recovery__replay(r));
     void *value = NULL;
     for (size_t i = 0; map_next(r->parts, &i, NULL, &value);)
-        SL_TRY(recovery__scan(r, value));
+        SL_TRY(fn(r, value));
+    return SL_OK;
+}
+
+static sl_err repair(struct recovery *r)
+{
+    if (r->stale)
+        SL_TRY(each_part(r, recovery__find_start));
+    SL_TRY(recovery__replay(r));
+    SL_TRY(each_part(r, recovery__scan));
     SL_TRY(commit_rows(r));
-    return commit_epochs(r);
-}
-
-/* A topic without rows: deleted half way, or its rows are lost. */
-static sl_err visit_topic(void *arg, const char *name)
-{
-    struct local_engine *e = arg;
-    struct uuid id;
-    if (uuid_parse(name, &id) != SL_OK || map_get(e->topics, id.bytes, sizeof id.bytes))
-        return SL_OK;
-    char dir[PATH_BYTES], topics[PATH_BYTES], gone[PATH_BYTES];
-    paths__topic_dir(dir, e->data_dir, &id);
-    paths__join(topics, e->data_dir, "topics");
-    struct topic_meta meta;
-    sl_err err = topic_meta__load(e->env.vfs, dir, &meta);
-    bool deleted = err == SL_OK && meta.deleted;
-    if (err == SL_OK)
-        topic_meta__fini(&meta);
-    if (!deleted) {
-        LOG_WARN("topic.unknown_folder", "no row names this topic; its files are kept",
-                 F_STR("dir", dir));
-        return SL_OK;
-    }
-    paths__deleted_topic_dir(gone, e->data_dir, &id);
-    return vfs_rename(e->env.vfs, dir, gone);
-}
-
-static sl_err finish_deletions(struct local_engine *e)
-{
-    char topics[PATH_BYTES];
-    paths__join(topics, e->data_dir, "topics");
-    SL_TRY(vfs_list_dir(e->env.vfs, topics, visit_topic, e));
-    return vfs_sync_dir(e->env.vfs, topics);
+    SL_TRY(commit_epochs(r));
+    return r->stale ? recovery__raise_counters(r) : SL_OK;
 }
 
 /* ---- the whole --------------------------------------------------------------------------- */
+
+static sl_err found_one(void *arg, const char *name)
+{
+    *(bool *)arg = true;
+    return SL_OK;
+}
+
+/* Its LSN row is durable before CURRENT names an LSN and before there is a topic: without it this
+ * is not the meta.db of this log. Until it is committed again, every start comes here again. */
+static sl_err judge_meta(struct recovery *r, uint64_t meta_lsn)
+{
+    struct local_engine *e = r->engine;
+    const struct current *c = &e->current;
+    char topics[PATH_BYTES];
+    bool has_topics = false;
+    paths__join(topics, e->data_dir, "topics");
+    SL_TRY(vfs_list_dir(e->env.vfs, topics, found_one, &has_topics));
+    r->lost = meta_lsn == 0 && (c->lsn > 0 || has_topics);
+    /* The file of the last checkpoint is kept until the next one: without it CURRENT is from a
+     * backup, or a part of the journal is lost. */
+    uint64_t end_lsn = 0;
+    bool reached = c->lsn == 0 || journal__reaches(e->journal, c->lsn, &end_lsn);
+    r->stale = r->lost || meta_lsn < c->lsn || !reached;
+    r->clean = c->clean && !r->stale && meta_lsn == c->lsn && end_lsn == c->lsn;
+    if (r->lost)
+        LOG_WARN("metastore.rebuilding",
+                 "meta.db is new or was damaged: topics come from their folders and every log is "
+                 "scanned. Lost, unless logged as saved: committed offsets and members of groups, "
+                 "settings of the broker, starts of logs that DeleteRecords moved");
+    else if (r->stale)
+        LOG_ERROR(
+            "metastore.stale",
+            "meta.db or CURRENT is older than the log, or a part of the journal is gone: every "
+            "segment is scanned; group offsets of the time between are lost",
+            F_I64("meta_lsn", meta_lsn), F_I64("current_lsn", c->lsn));
+    return SL_OK;
+}
 
 static sl_err open_journal(struct recovery *r)
 {
@@ -215,20 +233,11 @@ static sl_err open_journal(struct recovery *r)
     SL_TRY(snapshot__load_lsn(e, &meta_lsn));
     journal__begin_above(e->journal,
                          SL_MAX(meta_lsn, SL_MAX(e->current.lsn, e->current.older_lsn)));
-    /* Its row is durable before CURRENT names any LSN: this is not the meta.db of this log. */
-    if (meta_lsn == 0 && e->current.lsn > 0)
-        return sl_fault_set(r->fault, SL_ECORRUPT,
-                            "meta.db is empty or new, the log beside it is not: restore meta.db "
-                            "from a backup; nothing was changed");
-    bool stale = meta_lsn < e->current.lsn;
-    if (stale)
-        LOG_ERROR("metastore.stale", "meta.db is older than the log: every segment is scanned; "
-                                     "group offsets of the time between are lost");
-    r->clean = e->current.clean && !stale;
-    r->from_lsn = stale ? 0 : e->current.lsn;
+    SL_TRY(judge_meta(r, meta_lsn));
+    r->from_lsn = r->stale ? 0 : e->current.lsn;
     /* Files below both slots were free before the crash: without this every start would make one
      * more, until there is no room for another. */
-    if (!stale && e->current.found)
+    if (!r->stale && e->current.found)
         journal__recycle(e->journal, SL_MIN(e->current.lsn, e->current.older_lsn));
     return SL_OK;
 }
@@ -271,26 +280,35 @@ static void report_holes(struct recovery *r)
     }
 }
 
+static void report(const struct recovery *r)
+{
+    if (r->stale)
+        LOG_WARN("metastore.rebuilt", "topics and logs are complete again",
+                 F_I64("topics_restored", r->restored), F_I64("partitions", map_count(r->parts)));
+    LOG_INFO("recovery.done", r->clean ? "clean start" : "recovered after an unclean end",
+             F_I64("partitions", map_count(r->parts)), F_I64("replayed", r->replayed),
+             F_I64("cut_bytes", r->cut_bytes), F_I64("damaged", r->damaged));
+}
+
 static sl_err run(struct recovery *r)
 {
     struct local_engine *e = r->engine;
     SL_TRY(make_folders(e));
-    SL_TRY(load_rows(r));
     SL_TRY(open_journal(r));
-    bool fresh = !e->current.found && map_count(r->parts) == 0;
+    SL_TRY(recovery__topics(r));
+    SL_TRY(load_rows(r));
+    bool fresh = !e->current.found && map_count(r->parts) == 0 && !r->stale;
     if (!r->clean && !fresh)
         SL_TRY(repair(r));
     else
         report_holes(r);
-    SL_TRY(finish_deletions(e));
     SL_TRY(begin_journal(e));
     if (atomic_load(&e->needs_journal))
         LOG_ERROR("disk.full", "no space for a journal: appends are refused until there is",
                   F_STR("dir", e->data_dir));
+    e->counters.metadata_rebuilt = r->stale;
     if (!fresh)
-        LOG_INFO("recovery.done", r->clean ? "clean start" : "recovered after an unclean end",
-                 F_I64("partitions", map_count(r->parts)), F_I64("replayed", r->replayed),
-                 F_I64("cut_bytes", r->cut_bytes), F_I64("damaged", r->damaged));
+        report(r);
     return SL_OK;
 }
 

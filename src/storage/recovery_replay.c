@@ -50,11 +50,14 @@ static sl_err replay_data(struct recovery *r, struct rec_part *rp, const struct 
 {
     int64_t end = payload_end(rec, payload);
     int64_t base = (int64_t)rec->base_offset;
+    if (end > base) { /* its group was synced, or is replayed here and now */
+        rp->in_journal = true;
+        rp->known_next = SL_MAX(rp->known_next, end);
+    }
     if (end <= base || base < rp->row_next || is_deleted(rp->part, rec, end)) {
         r->skipped++;
         return SL_OK;
     }
-    rp->known_next = SL_MAX(rp->known_next, end);
     bool is_new;
     struct segment *s = recovery__segment(rp->part, (int64_t)rec->seg_base, &is_new);
     if (s->state == SEGMENT_FENCED) {
@@ -73,12 +76,14 @@ static sl_err replay_record(void *arg, const struct journal_record *rec, const u
     struct rec_part *rp = recovery__part(r, rec->pid);
     if (!rp) {
         r->unknown++; /* its topic was deleted */
+        r->pid_max = SL_MAX(r->pid_max, rec->pid);
         return SL_OK;
     }
     switch ((enum journal_type)rec->type) {
     case JOURNAL_DATA:
         return replay_data(r, rp, rec, payload);
     case JOURNAL_SYNCED:
+        rp->in_journal = true;
         rp->known_next = SL_MAX(rp->known_next, (int64_t)rec->base_offset);
         return SL_OK;
     case JOURNAL_MARKER:

@@ -1,3 +1,4 @@
+#include "storage/fence_int.h"
 #include "storage/recovery_int.h"
 #include "storage/scan_int.h"
 
@@ -26,6 +27,7 @@ struct probe {
 
 struct listing {
     struct recovery *r;
+    struct rec_part *rp;
     struct log_part *part;
 };
 
@@ -51,6 +53,27 @@ static bool is_below_log(const struct log_part *p, int64_t base)
            p->segments[0]->base_offset <= p->log_start;
 }
 
+/* Behind a finished rescue the old segment ends where its note says, whatever its row knows. */
+static void fence(struct recovery *r, struct segment *s)
+{
+    uint64_t bytes = 0;
+    int64_t next = 0;
+    if (s->state == SEGMENT_FENCED)
+        return;
+    sl_err err = fence__read(s, &bytes, &next);
+    if (err == SL_ECORRUPT)
+        LOG_ERROR("segment.fence_damaged", "the end of a fenced segment is taken from its bytes",
+                  F_I64("pid", s->part->id.pid), F_I64("base_offset", s->base_offset));
+    if (err != SL_OK)
+        return;
+    s->bytes = s->plan_bytes = bytes;
+    s->next_offset = s->plan_next = next;
+    s->state = SEGMENT_FENCED;
+    s->row_dirty = true;
+    file_cache__set_synced(r->engine->files, &s->file, bytes, next);
+    part__mark_dirty(s->part);
+}
+
 static sl_err visit_file(void *arg, const char *name)
 {
     struct listing *l = arg;
@@ -61,9 +84,12 @@ static sl_err visit_file(void *arg, const char *name)
         return SL_OK;
     if (is_below_log(l->part, base))
         return remove_leftover(l, name);
+    if (l->rp->first_file < 0 || base < l->rp->first_file)
+        l->rp->first_file = base;
     bool is_new;
     struct segment *s = recovery__segment(l->part, base, &is_new);
     s->created = true;
+    fence(l->r, s);
     if (is_new) /* seen, but perhaps in the cache only: the crash came before its directory's sync
                  */
         atomic_store(&s->name_unsynced, true);
@@ -102,16 +128,44 @@ sl_err recovery__make_folder(struct recovery *r, const struct log_part *p)
     return vfs_ensure_dir(e->env.vfs, dir);
 }
 
-static sl_err list_segments(struct recovery *r, struct log_part *p)
+static sl_err list_segments(struct recovery *r, struct rec_part *rp)
 {
     char dir[PATH_BYTES];
-    struct listing l = {.r = r, .part = p};
+    struct log_part *p = rp->part;
+    struct listing l = {.r = r, .rp = rp, .part = p};
     paths__part_dir(dir, r->engine->data_dir, &p->id.topic_id, p->id.index);
     sl_err err = vfs_list_dir(r->engine->env.vfs, dir, visit_file, &l);
     if (err == SL_ENOTFOUND)
         return recovery__make_folder(r, p);
     SL_TRY(err);
     return vfs_list_dir(r->engine->env.vfs, dir, visit_index, &l);
+}
+
+/* ---- where it starts --------------------------------------------------------------------- */
+
+/* Old segments go first, so what a stale meta.db knows below the first file was deleted since. */
+sl_err recovery__find_start(struct recovery *r, struct rec_part *rp)
+{
+    struct log_part *p = rp->part;
+    SL_ASSERT(r->stale);
+    SL_TRY(list_segments(r, rp));
+    if (rp->first_file <= p->log_start)
+        return SL_OK;
+    uint32_t n = 0;
+    struct meta_op *ops = sl_new_array(struct meta_op, (size_t)p->n_segments + 1);
+    for (; n < p->n_segments && p->segments[n]->base_offset < rp->first_file; n++)
+        ops[n] = (struct meta_op){
+            .kind = META_SEGMENT_DELETE,
+            .segment = {.pid = p->id.pid, .base_offset = p->segments[n]->base_offset}};
+    struct meta_txn txn = {.ops = ops, .n_ops = n};
+    sl_err err = n > 0 ? meta_commit(r->engine->env.meta, &txn) : SL_OK;
+    sl_free(ops);
+    SL_TRY(err);
+    part__shift_segments(p, n);
+    p->log_start = rp->first_file;
+    p->high_watermark = p->plan_next = SL_MAX(p->high_watermark, p->log_start);
+    part__mark_dirty(p);
+    return SL_OK;
 }
 
 /* ---- one segment ------------------------------------------------------------------------- */
@@ -129,6 +183,7 @@ static void accept(struct probe *p, const struct batch_info *info)
     s->max_timestamp_ms = SL_MAX(s->max_timestamp_ms, info->max_timestamp);
     if (info->producer_id >= 0 && info->base_offset >= p->rp->row_next)
         producers__apply(&part->producers, info, p->r->now_ms);
+    p->r->producer_max = SL_MAX(p->r->producer_max, info->producer_id);
     if (info->attributes & BATCH_LOG_APPEND_TIME) /* the clock goes on from the last stamp */
         part->last_append_ms = SL_MAX(part->last_append_ms, info->max_timestamp);
     p->rp->epoch_max = SL_MAX(p->rp->epoch_max, info->leader_epoch);
@@ -137,19 +192,38 @@ static void accept(struct probe *p, const struct batch_info *info)
     p->valid_end = p->scan.pos;
 }
 
+/* Nothing behind the position is a batch, and nobody knows whether something was: without rows and
+ * without the journal. The bytes stay; their offsets, as far as their header tells, are not given
+ * again. */
+static void keep_tail(struct probe *p, uint64_t pos)
+{
+    struct batch_info info;
+    int64_t next = p->expected + 1;
+    p->scan.pos = pos;
+    if (scan__peek(&p->scan, false, &info, NULL) == SL_OK && info.base_offset == p->expected)
+        next = batch_last_offset(&info) + 1;
+    p->rp->known_next = SL_MAX(p->rp->known_next, next);
+}
+
 /* The bytes at the position are no continuation. Below a known sync that is damage: look for what
  * comes after it. Above, it is the torn end: cut. SL_EEND: nothing more in this segment. */
 static sl_err skip_damage(struct probe *p)
 {
-    if (p->expected >= p->rp->known_next) {
+    /* Without rows, what the journal does not have was synced by a checkpoint. */
+    bool is_sure = !p->r->stale || p->rp->in_journal;
+    int64_t limit = is_sure ? p->rp->known_next : INT64_MAX;
+    if (p->expected >= limit) {
         p->cut = true;
         return SL_EEND;
     }
     struct batch_info info;
+    uint64_t pos = p->scan.pos;
     p->r->damaged++;
-    sl_err err = scan__hunt(&p->scan, p->expected + 1, p->rp->known_next, &info);
+    sl_err err = scan__hunt(&p->scan, p->expected + 1, limit, &info);
     if (err == SL_EEND) {
         p->damaged = true;
+        if (!is_sure)
+            keep_tail(p, pos);
         return SL_EEND;
     }
     SL_TRY(err);
@@ -325,11 +399,12 @@ int64_t recovery__note_holes(struct log_part *p)
 /* A segment is sealed when the next one is planned: a checkpoint may save its row while its last
  * bytes are still on their way, so a sealed one counts as whole only when its neighbour continues
  * it. */
-static bool needs_scan(const struct segment *s, const struct segment *next)
+static bool needs_scan(const struct recovery *r, const struct segment *s,
+                       const struct segment *next)
 {
     if (s->state == SEGMENT_FENCED)
         return false;
-    return s->state == SEGMENT_ACTIVE || s->row_dirty || !next ||
+    return r->stale || s->state == SEGMENT_ACTIVE || s->row_dirty || !next ||
            next->base_offset > s->next_offset;
 }
 
@@ -365,7 +440,7 @@ static sl_err scan_segments(struct recovery *r, struct rec_part *rp)
         if (i == p->n_segments)
             break;
         struct segment *s = p->segments[i];
-        if (needs_scan(s, i + 1 < p->n_segments ? p->segments[i + 1] : NULL))
+        if (needs_scan(r, s, i + 1 < p->n_segments ? p->segments[i + 1] : NULL))
             SL_TRY(scan_segment(r, rp, s, &cut));
         if (i + 1 < p->n_segments && s->state == SEGMENT_ACTIVE)
             s->state = SEGMENT_SEALED;
@@ -392,7 +467,7 @@ static void settle_end(struct rec_part *rp)
 sl_err recovery__scan(struct recovery *r, struct rec_part *rp)
 {
     struct log_part *p = rp->part;
-    SL_TRY(list_segments(r, p));
+    SL_TRY(list_segments(r, rp));
     learn_from_rolls(rp);
     SL_TRY(scan_segments(r, rp));
     settle_end(rp);

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "storage/checkpoint_int.h"
+#include "storage/fence_int.h"
 
 /* ---- core loop: begin -------------------------------------------------------------------- */
 
@@ -182,8 +183,12 @@ void rescue__run(struct local_engine *e, struct rescue *r, uint64_t from_lsn)
         r->err = set_old_aside(e, r->segment);
         r->old_aside = r->err == SL_OK;
     }
+    if (r->err == SL_OK && r->tries > 0 && !r->old_aside)
+        r->err = fence__remove(r->segment);
     if (r->err == SL_OK)
         r->err = fill_fresh(e, r, from_lsn);
+    if (r->err == SL_OK && !r->old_aside)
+        r->err = fence__write(r->segment, r->segment->bytes, r->from);
     if (r->err == SL_OK)
         r->err = commit(e, r);
 }

@@ -31,6 +31,7 @@ struct doomed {
     bool is_topic;
     bool renamed; /* segments: not before their rows are gone, and on a worker */
     char *path;   /* without extension for a segment */
+    char *mark;   /* file that is to exist first; NULL: none */
 };
 
 /* Rows of the first n segments, and the new log start. */
@@ -114,12 +115,29 @@ static void remove_topic(struct doomed *d)
                  F_ERR(err));
 }
 
+/* An empty segment where the log goes on: without one, a meta.db that is rebuilt from the files
+ * would give its offsets again. The next append uses it. */
+static sl_err leave_mark(struct doomed *d)
+{
+    struct vfs_file *f = NULL;
+    char dir[PATH_BYTES];
+    if (!d->mark)
+        return SL_OK;
+    SL_TRY(vfs_open(d->engine->env.vfs, d->mark, VFS_WRITE | VFS_CREATE, &f));
+    vfs_close(f);
+    paths__concat(dir, d->mark, "");
+    *strrchr(dir, '/') = '\0';
+    return vfs_sync_dir(d->engine->env.vfs, dir);
+}
+
 static void rename_segment(struct doomed *d)
 {
     char from[PATH_BYTES], to[PATH_BYTES];
     paths__concat(from, d->path, ".log");
     paths__concat(to, d->path, ".log.deleted");
-    sl_err err = vfs_rename(d->engine->env.vfs, from, to);
+    sl_err err = leave_mark(d);
+    if (err == SL_OK)
+        err = vfs_rename(d->engine->env.vfs, from, to);
     if (err != SL_OK)
         LOG_WARN("segment.rename_failed", "recovery will remove it", F_STR("file", from),
                  F_ERR(err));
@@ -136,6 +154,7 @@ static void doomed_run(struct work *w)
         unlink_ext(d, ".log.deleted");
         unlink_ext(d, ".idx");
         unlink_ext(d, ".tix");
+        unlink_ext(d, ".fence");
     }
 }
 
@@ -157,16 +176,19 @@ static void doomed_done(struct work *w)
             unlink_due(e->retention, true);
     } else {
         sl_free(d->path);
+        sl_free(d->mark);
         sl_free(d);
     }
     engine__idle_check(e);
 }
 
-static void doom(struct retention *r, const char *path, bool is_topic, int64_t delay_ms)
+static void doom(struct retention *r, const char *path, const char *mark, bool is_topic,
+                 int64_t delay_ms)
 {
     struct doomed *d = sl_new(struct doomed);
     d->engine = r->engine;
     d->path = sl_strdup(path);
+    d->mark = mark ? sl_strdup(mark) : NULL;
     d->is_topic = is_topic;
     d->due_ms = loop_now_ms(r->engine->env.loop) + SL_MAX(delay_ms, (int64_t)0);
     d->work.run = doomed_run;
@@ -195,7 +217,7 @@ void retention__unlink_later(struct local_engine *e, const struct uuid *topic_id
 {
     char path[PATH_BYTES];
     paths__deleted_topic_dir(path, e->data_dir, topic_id);
-    doom(e->retention, path, true, delay_ms);
+    doom(e->retention, path, NULL, true, delay_ms);
     if (e->closing)
         unlink_due(e->retention, true);
 }
@@ -204,10 +226,14 @@ void retention__unlink_later(struct local_engine *e, const struct uuid *topic_id
 
 static void doom_segments(struct removal *m)
 {
+    const struct log_part *p = m->part;
     for (uint32_t i = 0; i < m->n; i++) {
-        char stem[PATH_BYTES];
-        segment__path(m->part->segments[i], "", stem);
-        doom(m->retention, stem, false, m->part->cfg.file_delete_delay_ms);
+        char stem[PATH_BYTES], next[PATH_BYTES];
+        segment__path(p->segments[i], "", stem);
+        paths__segment(next, p->engine->data_dir, &p->id.topic_id, p->id.index, m->log_start,
+                       ".log");
+        bool is_last = i + 1 == p->n_segments; /* nothing else tells where the log goes on */
+        doom(m->retention, stem, is_last ? next : NULL, false, p->cfg.file_delete_delay_ms);
     }
 }
 
@@ -386,7 +412,7 @@ static sl_err visit_leftover(void *arg, const char *name)
         return SL_OK;
     paths__join(topics, r->engine->data_dir, "topics");
     paths__join(path, topics, name);
-    doom(r, path, true, 0);
+    doom(r, path, NULL, true, 0);
     return SL_OK;
 }
 

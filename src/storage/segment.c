@@ -41,6 +41,11 @@ void segment__path(const struct segment *s, const char *ext, char ret[PATH_BYTES
     paths__segment(ret, s->part->engine->data_dir, &id->topic_id, id->index, s->base_offset, ext);
 }
 
+void segment__file_path(const struct cached_file *f, char ret[PATH_BYTES])
+{
+    segment__path(SL_CONTAINER_OF(f, struct segment, file), ".log", ret);
+}
+
 uint32_t segment__seed(const struct segment *s)
 {
     uint8_t key[16];
@@ -50,14 +55,16 @@ uint32_t segment__seed(const struct segment *s)
     return crc32c(crc32c(0, cluster->bytes, sizeof cluster->bytes), key, sizeof key);
 }
 
-sl_err segment__sync_name(struct segment *s)
+/* One at a time: of two syncs of a folder at once one may fail and the other one succeed although
+ * the name is lost. */
+static sl_err sync_name_locked(struct segment *s)
 {
-    if (!atomic_load(&s->name_unsynced))
-        return SL_OK;
     struct local_engine *e = s->part->engine;
+    char dir[PATH_BYTES];
     if (file_cache__fenced(e->files, &s->file))
         return SL_EIO;
-    char dir[PATH_BYTES];
+    if (!atomic_load(&s->name_unsynced))
+        return SL_OK;
     paths__part_dir(dir, e->data_dir, &s->part->id.topic_id, s->part->id.index);
     if (vfs_sync_dir(e->env.vfs, dir) != SL_OK) {
         file_cache__lose(e->files, &s->file, s->base_offset);
@@ -65,4 +72,15 @@ sl_err segment__sync_name(struct segment *s)
     }
     atomic_store(&s->name_unsynced, false);
     return SL_OK;
+}
+
+sl_err segment__sync_name(struct segment *s)
+{
+    struct local_engine *e = s->part->engine;
+    if (!atomic_load(&s->name_unsynced))
+        return SL_OK;
+    mutex_lock(e->names_lock);
+    sl_err err = sync_name_locked(s);
+    mutex_unlock(e->names_lock);
+    return err;
 }

@@ -8,7 +8,7 @@
 
 enum {
     TOPIC_META_MAGIC = 0x534c544d, /* "SLTM" */
-    TOPIC_META_VERSION = 1,
+    TOPIC_META_VERSION = 2,        /* 1 had neither number nor creation time */
     FLAG_DELETED = 1,
     CRC_BYTES = 4,
     PART_BYTES = 12,
@@ -19,6 +19,8 @@ void topic_meta__copy(struct topic_meta *m, const struct log_topic_spec *spec)
     *m = (struct topic_meta){
         .org = spec->org,
         .topic_id = spec->topic_id,
+        .number = spec->number,
+        .created_ms = spec->created_ms,
         .name = sl_strdup(spec->name),
         .config_text = slice_copy(spec->config_text.data, spec->config_text.len),
         .parts = sl_new_array(struct topic_meta_part, spec->n_parts),
@@ -43,6 +45,8 @@ static void encode(struct buf *b, const struct topic_meta *m)
     write_u16(b, m->deleted ? FLAG_DELETED : 0);
     write_bytes(b, m->org.bytes, sizeof m->org.bytes);
     write_bytes(b, m->topic_id.bytes, sizeof m->topic_id.bytes);
+    write_i64(b, m->number);
+    write_i64(b, m->created_ms);
     SL_ASSERT(m->name);
     write_u16(b, (uint16_t)strlen(m->name));
     write_bytes(b, m->name, strlen(m->name));
@@ -70,10 +74,12 @@ sl_err topic_meta__save(struct vfs *v, const char *dir, const struct topic_meta 
     return err;
 }
 
-static void decode(struct reader *in, struct topic_meta *m)
+static void decode(struct reader *in, uint16_t version, struct topic_meta *m)
 {
     const uint8_t *org = read_raw(in, sizeof m->org.bytes);
     const uint8_t *id = read_raw(in, sizeof m->topic_id.bytes);
+    m->number = version >= 2 ? read_i64(in) : 0;
+    m->created_ms = version >= 2 ? read_i64(in) : -1;
     uint16_t name_len = read_u16(in);
     const uint8_t *name = read_raw(in, name_len);
     int32_t config_len = read_i32(in);
@@ -106,10 +112,11 @@ sl_err topic_meta__parse(struct slice bytes, struct topic_meta *ret)
     struct reader in = reader_over(slice_sub(bytes, 0, body), NULL, 0);
     if (read_u32(&in) != TOPIC_META_MAGIC)
         return SL_ECORRUPT;
-    if (read_u16(&in) != TOPIC_META_VERSION)
+    uint16_t version = read_u16(&in);
+    if (version < 1 || version > TOPIC_META_VERSION)
         return SL_EFORMAT;
     struct topic_meta m = {.deleted = read_u16(&in) & FLAG_DELETED};
-    decode(&in, &m);
+    decode(&in, version, &m);
     if (reader_finish(&in) != SL_OK) {
         topic_meta__fini(&m);
         return SL_ECORRUPT;

@@ -16,6 +16,8 @@ struct topic_meta_part {
 
 struct topic_meta {
     struct uuid org, topic_id;
+    int64_t number;     /* 0: not known (version 1) */
+    int64_t created_ms; /* -1: not known */
     bool deleted;
     char *name;
     struct slice config_text; /* counted */

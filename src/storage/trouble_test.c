@@ -281,30 +281,6 @@ static void F20_a_removed_topic_folder_stops_no_start(void **state)
     play(lose_topic_folder);
 }
 
-/* An empty meta.db beside a log in use: to start would forget every topic, and reuse the journal.
- */
-static void lose_metastore(struct simfs *fs)
-{
-    struct world *w = new_data(fs);
-    append_many(w, open_part(w, 1, test_topic_cfg), 3);
-    struct simfs *image = simfs_image(fs, SIMFS_KILL, 3);
-    end_world(w);
-    w = world_on(image);
-    assert_int_equal(SL_OK, vfs_unlink(w->vfs, "/data/meta.db"));
-    (void)vfs_unlink(w->vfs, "/data/meta.db-wal");
-    assert_int_equal(SL_ECORRUPT, try_open(w));
-    close_rest(w);
-    assert_int_equal(SL_ECORRUPT, try_open(w)); /* and again: nothing was begun */
-    close_rest(w);
-    free_world(w);
-    simfs_free(image);
-}
-
-static void B04_a_lost_metastore_refuses_to_start(void **state)
-{
-    play(lose_metastore);
-}
-
 /* ---- clocks --------------------------------------------------------------------------------- */
 
 static int64_t append_stamped(struct world *w, struct log_part *p)
@@ -401,7 +377,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(F06_a_fenced_file_is_never_dirty_again),
         cmocka_unit_test(F20_a_removed_segment_is_an_error_of_the_disk_to_its_readers),
         cmocka_unit_test(F20_a_removed_topic_folder_stops_no_start),
-        cmocka_unit_test(B04_a_lost_metastore_refuses_to_start),
         cmocka_unit_test(F08_an_abandoned_append_goes_on_and_its_repeat_gets_its_offset),
         cmocka_unit_test(F09_log_append_time_does_not_go_back_over_a_crash),
     };

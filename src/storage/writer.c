@@ -283,7 +283,8 @@ static void sync_segments(struct writer *w)
         struct segment *s = w->touched[i];
         if (s->group_err != SL_OK)
             continue;
-        if (segment__sync_name(s) != SL_OK || file_cache__sync(w->engine->files, &s->file) != SL_OK)
+        if (segment__sync_name(s) != SL_OK ||
+            file_cache__sync_group(w->engine->files, &s->file) != SL_OK)
             fail_segment(w, s, SL_EUNKNOWN_OUTCOME);
         else
             note_synced(w, s);

@@ -47,6 +47,17 @@ sl_err vfs_truncate(struct vfs_file *f, int64_t size)
     return f->vfs->ops->truncate(f, size);
 }
 
+void vfs_datasync_many(struct vfs_file *const *files, size_t n, sl_err *ret_errs)
+{
+    enum { WORTH_IT = 8 };
+    if (n >= WORTH_IT && files[0]->vfs->ops->datasync_many) {
+        files[0]->vfs->ops->datasync_many(files, n, ret_errs);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        ret_errs[i] = vfs_datasync(files[i]);
+}
+
 sl_err vfs_datasync(struct vfs_file *f)
 {
     return f->vfs->ops->datasync(f);

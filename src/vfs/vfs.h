@@ -45,6 +45,8 @@ struct vfs_ops {
     sl_err (*truncate)(struct vfs_file *f, int64_t size);
     /* fdatasync (size included). An error is reported once: the caller fences the file (P5). */
     sl_err (*datasync)(struct vfs_file *f);
+    /* The same for many files; ret_errs[i] is the result of files[i]. NULL: one after another. */
+    void (*datasync_many)(struct vfs_file *const *files, size_t n, sl_err *ret_errs);
     sl_err (*file_size)(struct vfs_file *f, int64_t *ret);
     /* Asks the kernel to start writing [pos, pos+len) back, or to drop it from the cache. Hints. */
     void (*advise_writeback)(struct vfs_file *f, int64_t pos, int64_t len);
@@ -89,6 +91,9 @@ sl_err vfs_pwritev(struct vfs_file *f, struct iovec *iov, size_t n, int64_t pos)
 sl_err vfs_pwrite(struct vfs_file *f, const void *data, size_t len, int64_t pos) SL_CHECKED;
 sl_err vfs_truncate(struct vfs_file *f, int64_t size) SL_CHECKED;
 sl_err vfs_datasync(struct vfs_file *f) SL_CHECKED;
+/* Files of one file system, which may commit once for all of them: much cheaper than n syncs, but
+ * whatever else is being written there is waited for, too. ret_errs[i]: as vfs_datasync. */
+void vfs_datasync_many(struct vfs_file *const *files, size_t n, sl_err *ret_errs);
 sl_err vfs_file_size(struct vfs_file *f, int64_t *ret) SL_CHECKED;
 void vfs_advise_writeback(struct vfs_file *f, int64_t pos, int64_t len);
 void vfs_advise_dontneed(struct vfs_file *f, int64_t pos, int64_t len);

@@ -154,6 +154,27 @@ static void replace_leaves_the_new_content_and_no_temporary_file(void **state)
     assert_int_equal(SL_ENOTFOUND, vfs_replace_file(v, path("none/f"), "x", 1));
 }
 
+static void many_files_are_synced_together(void **state)
+{
+    enum { FILES = 20 };
+    struct vfs_file *files[FILES];
+    sl_err errs[FILES];
+    for (size_t n = 3; n <= FILES; n += FILES - 3) { /* one by one, and together */
+        for (size_t i = 0; i < n; i++) {
+            char name[16];
+            (void)snprintf(name, sizeof name, "many%zu", i);
+            assert_int_equal(SL_OK, vfs_open(v, path(name), VFS_WRITE | VFS_CREATE, &files[i]));
+            assert_int_equal(SL_OK, vfs_pwrite(files[i], "bytes", 5, 0));
+            errs[i] = SL_PENDING;
+        }
+        vfs_datasync_many(files, n, errs);
+        for (size_t i = 0; i < n; i++) {
+            assert_int_equal(SL_OK, errs[i]);
+            vfs_close(files[i]);
+        }
+    }
+}
+
 static void ensure_dir_makes_it_once_and_refuses_a_file_in_its_place(void **state)
 {
     assert_int_equal(SL_OK, vfs_ensure_dir(v, path("d/")));
@@ -196,6 +217,7 @@ int main(void)
         VFS_TEST(a_read_only_file_is_not_written),
         VFS_TEST(directories_are_listed_sorted_until_the_caller_stops),
         VFS_TEST(replace_leaves_the_new_content_and_no_temporary_file),
+        VFS_TEST(many_files_are_synced_together),
         VFS_TEST(ensure_dir_makes_it_once_and_refuses_a_file_in_its_place),
         VFS_TEST(a_second_lock_is_refused_and_names_the_holder),
         VFS_TEST(space_is_told),

@@ -25,10 +25,14 @@ READY_S = 30  # generous: the machine may be busy and the build sanitized
 STOP_S = 5 if "SLUICE_SLOW" not in os.environ else 30
 LOG_LINES_SHOWN = 60
 PR_SET_PDEATHSIG = 1
+PR_SET_PTRACER = 0x59616D61
+PR_SET_PTRACER_ANY = ctypes.c_ulong(-1)
 
 
 def die_with_parent():
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY)  # a strace beside it may attach where Yama restricts that
 
 
 class Broker:
@@ -177,6 +181,8 @@ def wait_until(condition, timeout_s, what, every_s=0.02):
 @contextlib.contextmanager
 def stalled_syncs(broker, stall_s):
     """Each sync of its files takes that long, made so by a strace that comes and goes (F08)."""
+    if not shutil.which("strace"):
+        raise unittest.SkipTest("strace is not installed (make deps)")
     said = broker.home / "strace.err"
     with open(said, "wb") as err:
         tracer = subprocess.Popen(
@@ -188,7 +194,11 @@ def stalled_syncs(broker, stall_s):
         yield
     finally:
         tracer.terminate()
-        tracer.wait(stall_s + 10)
+        try:
+            tracer.wait(stall_s + 1)
+        except subprocess.TimeoutExpired:
+            tracer.kill()  # it waits for a thread that ended while it was held
+            tracer.wait(10)
 
 
 def run(command, stdin=b"", timeout_s=60, check=True):
@@ -205,6 +215,7 @@ class TapResult(unittest.TestResult):
     def __init__(self):
         super().__init__()
         self.number = 0
+        self.failed_in_part = set()
 
     def say(self, verdict, test, note=""):
         self.number += 1
@@ -233,6 +244,9 @@ class TapResult(unittest.TestResult):
     def addSubTest(self, test, subtest, err):
         super().addSubTest(test, subtest, err)
         if err is not None:
+            if test.id() not in self.failed_in_part:
+                self.say("not ok", test)
+            self.failed_in_part.add(test.id())
             print(f"# in {subtest}")
             self.explain(test, err)
 

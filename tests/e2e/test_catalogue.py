@@ -418,12 +418,18 @@ class StrangersTest(CatalogueTestCase):
 
 
 class PageTest(harness.unittest.TestCase):
-    def test_each_test_that_the_page_names_exists(self):
-        page = (harness.ROOT / "docs/catalogue.md").read_text(encoding="utf-8")
-        named = re.findall(r"`([\w/]+\.(?:c|py)): (\w+)`", page)
-        self.assertGreater(len(named), 60)
+    def check(self, page, at_least):
+        text = (harness.ROOT / page).read_text(encoding="utf-8")
+        named = re.findall(r"`([\w/]+\.(?:c|py)): (\w+)`", text)
+        self.assertGreater(len(named), at_least)
         for path, name in named:
             self.assertRegex((harness.ROOT / path).read_text(encoding="utf-8"), rf"\b{name}\b", path)
+
+    def test_each_test_that_the_page_names_exists(self):
+        self.check("docs/catalogue.md", 60)
+
+    def test_each_test_that_the_rules_of_storage_name_exists(self):
+        self.check("docs/storage-rules.md", 60)
 
 
 if __name__ == "__main__":

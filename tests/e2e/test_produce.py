@@ -57,9 +57,11 @@ class PageCacheTest(harness.FreshBrokerTestCase):
                              text=True, check=True).stdout
         return sum(int(line) for line in out.split())
 
-    def write(self):
+    def write(self, partitions=1):
         self.broker.start()
-        produce(self.broker, self.topic, [b"x" * 65536] * (self.WRITTEN // 65536), linger_ms=5)
+        create(self.broker, self.topic, partitions=partitions)
+        produce(self.broker, self.topic, [b"x" * 65536] * (self.WRITTEN // 65536), linger_ms=5,
+                sticky_partitioning_linger_ms=0)
 
     def test_what_falls_behind_leaves_the_page_cache_and_is_read_from_disk(self):
         self.broker.options += ["--page-cache-bytes", str(self.KEPT)]
@@ -68,6 +70,11 @@ class PageCacheTest(harness.FreshBrokerTestCase):
         values = [m.value() for m in consume(self.broker, self.topic)]
         self.assertEqual(self.WRITTEN // 65536, len(values))
         self.assertEqual({b"x" * 65536}, set(values))
+
+    def test_files_that_the_handle_cache_has_closed_give_their_pages_back_too(self):
+        self.broker.options += ["--page-cache-bytes", str(self.KEPT), "--open-files-max", "16"]
+        self.write(partitions=64)
+        self.assertLess(self.cached_bytes(), self.KEPT + (24 << 20))
 
     def test_by_default_a_log_of_this_size_stays(self):
         self.write()

@@ -210,6 +210,20 @@ class Sluicectl(harness.BrokerTestCase):
         missing = self.ctl("doctor", "--data-dir", "/no/such/folder", status=FAILED)
         self.assertEqual("", missing)  # the table says it, on stdout
 
+    def test_doctor_measures_where_the_broker_writes_when_no_directory_is_named(self):
+        disk = [row for row in self.json("doctor") if row["check"].startswith("disk")]
+        self.assertEqual(["disk sync", "disk space"], [row["check"] for row in disk])
+        self.assertNotIn("unknown", [row["result"] for row in disk])
+        self.assertIn(str(self.broker.data_dir), disk[1]["detail"])
+
+    def test_an_address_that_no_name_server_knows_is_exit_status_3_and_the_next_one_is_tried(self):
+        done = subprocess.run([harness.SLUICECTL, "--bootstrap", "nowhere.invalid:9092", "status"], capture_output=True, check=False)
+        self.assertEqual(UNREACHABLE, done.returncode, done.stderr)
+        self.assertIn(b"cannot find the address of nowhere.invalid", done.stderr)
+        run = subprocess.run([harness.SLUICECTL, "--bootstrap", f"nowhere.invalid:9092,{self.broker.bootstrap}", "status"],
+                             capture_output=True, check=False)
+        self.assertEqual(OK, run.returncode, run.stderr)
+
     def test_nobody_at_the_address_is_exit_status_3(self):
         done = subprocess.run([harness.SLUICECTL, "--bootstrap", "127.0.0.1:1", "doctor"], capture_output=True, check=False)
         self.assertEqual(UNREACHABLE, done.returncode)

@@ -99,7 +99,7 @@ def definitions_folder():
     if len(sys.argv) > 1:
         return Path(sys.argv[1])
     import fetched
-    return Path(fetched.quiet([fetched.peer_script("kafka.sh"), "definitions"]).split()[-1])
+    return Path(fetched.quiet([fetched.peer_script("kafka.sh", "mvn", "jar"), "definitions"]).split()[-1])
 
 
 def main():

@@ -10,12 +10,22 @@ import fetched
 import harness
 from harness import BrokerTestCase, run
 
-SCRIPT = fetched.peer_script("kafka.sh")
+SCRIPT = fetched.peer_script("kafka.sh", "java", "mvn")
 TOOLS = "org.apache.kafka.tools."
 
 
 class KafkaTools(BrokerTestCase):
     broker_options = ("--num-partitions", "4")
+
+    @classmethod
+    def setUpClass(cls):
+        fetched.tell("fetching Kafka, 60 MB the first time")
+        fetched.quiet([SCRIPT, "install"])
+        super().setUpClass()
+
+    def setUp(self):
+        super().setUp()
+        fetched.tell(harness.sentence(self))
 
     def tool(self, name, *args, stdin=b"", check=True):
         name = name if "." in name else TOOLS + name

@@ -115,7 +115,7 @@ static const char *check(struct crash_test *t, struct simfs *image, enum simfs_c
     int64_t next_number = 0;
     if (vfs_ensure_dir(simfs_vfs(image), "/data") != SL_OK)
         return "no directory";
-    sl_err err = meta_sqlite_open(simfs_vfs(image), "/data", &fault, &m);
+    sl_err err = meta_sqlite_recover(simfs_vfs(image), "/data", &fault, &m);
     if (err != SL_OK)
         return crash_problem("open: %s: %s: %s", sl_err_name(err), fault.where, fault.what);
     err = meta_load(m, &loader, &fault);
@@ -124,6 +124,9 @@ static const char *check(struct crash_test *t, struct simfs *image, enum simfs_c
     meta_close(m);
     if (err != SL_OK)
         return crash_problem("load: %s: %s: %s", sl_err_name(err), fault.where, fault.what);
+    struct vfs_stat st;
+    if (vfs_stat(simfs_vfs(image), "/data/quarantine", &st) == SL_OK)
+        return "a torn end was taken for damage";
     return compare(o, found, next_number);
 }
 

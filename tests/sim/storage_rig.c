@@ -110,7 +110,7 @@ static sl_err open_engine(struct rig *r)
     SL_TRY(vfs_ensure_dir(r->vfs, r->cfg.data_dir));
     SL_TRY(loop_new(sim_clock(s), &r->loop));
     SL_TRY(workers_start(2, &r->workers));
-    SL_TRY(meta_sqlite_open(r->vfs, r->cfg.data_dir, &r->fault, &r->meta));
+    SL_TRY(meta_sqlite_recover(r->vfs, r->cfg.data_dir, &r->fault, &r->meta));
     struct log_env env = {.clock = sim_clock(s),
                           .rng = sim_rng(s),
                           .vfs = r->vfs,
@@ -181,6 +181,7 @@ static void run_topic_write(struct task *t)
     for (unsigned i = 0; i < c->part; i++)
         parts[i] = part_id(c->rig, i);
     struct log_topic_spec spec = {.topic_id = c->rig->topic_id,
+                                  .number = 1,
                                   .name = "topic",
                                   .config_text = slice_str(""),
                                   .parts = parts,

@@ -123,3 +123,17 @@ bool meta__get_end(struct row_in *r)
 {
     return sqlite3_column_int64(r->stmt, r->column) == (int64_t)r->crc;
 }
+
+bool meta__row_holds(sqlite3_stmt *stmt, const char *table)
+{
+    struct row_in r = meta__row_in(stmt, table);
+    int n = sqlite3_column_count(stmt) - 1;
+    SL_ASSERT(n > 0);
+    while (r.column < n) {
+        if (sqlite3_column_type(stmt, r.column) == SQLITE_INTEGER)
+            (void)meta__get_i64(&r);
+        else
+            (void)meta__get_blob(&r);
+    }
+    return meta__get_end(&r);
+}

@@ -151,11 +151,11 @@ static sl_err write_again(struct vfs_file *f)
 /* After a kill the log may be in the page cache only, or not even waiting for the disk any more
  * after a failed sync. What SQLite now reads from it others act upon (files of deleted segments are
  * removed), so it is made durable first. After a clean end there is none. */
-static sl_err keep_wal(struct vfs *v, const char *dir)
+static sl_err keep_wal(struct vfs *v, const char *dir, const char *name)
 {
     char path[PATH_BYTES];
     SL_AUTO(vfs_close) struct vfs_file *f = NULL;
-    int n = snprintf(path, sizeof path, "%s/meta.db-wal", dir);
+    int n = snprintf(path, sizeof path, "%s/%s-wal", dir, name);
     if (n < 0 || (size_t)n >= sizeof path)
         return SL_EINVAL;
     sl_err err = vfs_open(v, path, VFS_WRITE, &f);
@@ -166,13 +166,19 @@ static sl_err keep_wal(struct vfs *v, const char *dir)
     return vfs_sync_dir(v, dir);
 }
 
-sl_err meta__connect(struct sqlite_meta *m, const char *dir, struct sl_fault *fault)
+void meta__leave_log(struct sqlite_meta *m, bool leave)
+{
+    (void)sqlite3_db_config(m->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, (int)leave, NULL);
+}
+
+sl_err meta__connect(struct sqlite_meta *m, const char *dir, const char *name,
+                     struct sl_fault *fault)
 {
     char path[PATH_BYTES];
-    int n = snprintf(path, sizeof path, "%s/meta.db", dir);
+    int n = snprintf(path, sizeof path, "%s/%s", dir, name);
     if (n < 0 || (size_t)n >= sizeof path)
         return sl_fault_set(fault, SL_EINVAL, "the data directory's path is too long");
-    sl_err err = keep_wal(m->files.vfs, dir);
+    sl_err err = keep_wal(m->files.vfs, dir, name);
     if (err != SL_OK)
         return sl_fault_set(fault, err, "meta.db-wal could not be read or synced");
     int rc = sqlite3_open_v2(path, &m->db,
@@ -180,9 +186,12 @@ sl_err meta__connect(struct sqlite_meta *m, const char *dir, struct sl_fault *fa
                              m->files.name);
     if (rc != SQLITE_OK)
         return meta__error(m, rc, fault);
+    meta__leave_log(m, true);
     SL_TRY(set_up(m, fault));
     SL_TRY(migrate(m, fault));
-    return prepare_all(m, fault);
+    SL_TRY(prepare_all(m, fault));
+    meta__leave_log(m, false);
+    return SL_OK;
 }
 
 void meta__disconnect(struct sqlite_meta *m)

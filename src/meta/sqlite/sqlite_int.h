@@ -28,8 +28,11 @@ struct sqlite_meta {
 };
 
 /* ---- schema.c ---- */
-/* Opens the connection, sets it up, migrates and prepares. */
-sl_err meta__connect(struct sqlite_meta *m, const char *dir, struct sl_fault *fault) SL_CHECKED;
+/* Opens <dir>/<name>, sets the connection up, migrates and prepares. */
+sl_err meta__connect(struct sqlite_meta *m, const char *dir, const char *name,
+                     struct sl_fault *fault) SL_CHECKED;
+/* Closing would move the log into the file: a damaged one and its log are left as found. */
+void meta__leave_log(struct sqlite_meta *m, bool leave);
 void meta__disconnect(struct sqlite_meta *m);
 
 /* ---- rows.c ---- */
@@ -40,6 +43,21 @@ sl_err meta__apply(struct sqlite_meta *m, const struct meta_op *op,
 sl_err meta__run(struct sqlite_meta *m, enum statement st, struct sl_fault *fault);
 /* What SQLite's result means to us; fills the fault with its message. */
 sl_err meta__error(struct sqlite_meta *m, int rc, struct sl_fault *fault);
+
+/* ---- store.c ---- */
+struct sqlite_meta *meta__of(struct metastore *m);
+
+/* ---- salvage.c ---- */
+/* Reads every page and every row. SL_ECORRUPT: the fault names the first that is damaged. */
+sl_err meta__verify(struct sqlite_meta *m, struct sl_fault *fault) SL_CHECKED;
+struct salvaged {
+    int64_t rows, lost; /* lost: rows that fail their checksum; those of lost pages are not known */
+    bool whole;         /* every table was read from end to end */
+};
+/* Makes <dir>/<to>, with every row of <dir>/<from> that can be read and holds; not the proof that
+ * the store belongs to its log. Leaves `from` and its log alone. */
+sl_err meta__salvage(struct vfs *v, const char *dir, const char *from, const char *to,
+                     struct salvaged *ret, struct sl_fault *fault) SL_CHECKED;
 
 /* ---- load.c ---- */
 sl_err meta__load(struct sqlite_meta *m, const struct meta_loader *loader,
@@ -80,5 +98,7 @@ struct uuid meta__get_uuid(struct row_in *r);
 const char *meta__get_text(struct row_in *r);
 /* True when the checksum column holds. */
 bool meta__get_end(struct row_in *r);
+/* The same for a whole row whose last column is the checksum, whatever the others are. */
+bool meta__row_holds(sqlite3_stmt *stmt, const char *table);
 
 #endif

@@ -158,6 +158,11 @@ static struct sqlite_meta *as_sqlite(struct metastore *m)
     return SL_CONTAINER_OF(m, struct sqlite_meta, base);
 }
 
+struct sqlite_meta *meta__of(struct metastore *m)
+{
+    return as_sqlite(m);
+}
+
 static void enqueue(struct sqlite_meta *m, struct meta_txn *t)
 {
     t->err = SL_OK;
@@ -175,6 +180,7 @@ static void enqueue(struct sqlite_meta *m, struct meta_txn *t)
 static void sqlite_submit(struct metastore *base, struct meta_txn *t)
 {
     SL_ASSERT(t->home && t->done);
+    SL_ASSERT(t->n_ops > 0);
     enqueue(as_sqlite(base), t);
 }
 
@@ -210,7 +216,7 @@ static sl_err sqlite_load(struct metastore *base, const struct meta_loader *load
     mutex_lock(m->db_lock);
     sl_err err = meta__load(m, loader, &own);
     if (err == SL_ECORRUPT) /* closing would move the log into the file: leave both as found */
-        (void)sqlite3_db_config(m->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        meta__leave_log(m, true);
     mutex_unlock(m->db_lock);
     if (fault && err != SL_OK)
         *fault = own;
@@ -265,7 +271,7 @@ sl_err meta_sqlite_open(struct vfs *v, const char *dir, struct sl_fault *fault,
 {
     SL_AUTO(sqlite_free) struct sqlite_meta *m = sqlite_new();
     SL_TRY(meta__files_register(&m->files, v));
-    SL_TRY(meta__connect(m, dir, fault));
+    SL_TRY(meta__connect(m, dir, "meta.db", fault));
     SL_TRY(thread_start("sluice-meta", run_thread, m, &m->thread));
     *ret = &SL_TAKE(m)->base;
     return SL_OK;

@@ -23,7 +23,7 @@ WRONG = [
     ["topic", "create", "a", "--partitions", "1", "--partitions=2"], ["topic", "alter", "a"], ["topic", "list", "-x"],
     ["group", "reset-offsets", "g"], ["group", "reset-offsets", "g", "--to-earliest", "--to-latest"],
     ["group", "reset-offsets", "g", "--to-time", "yesterday"], ["group", "reset-offsets", "g", "--to-offset", "-1"],
-    ["completion", "zsh"], ["help", "topic", "make"], ["help", "nothing"], ["--version"],
+    ["completion", "fish"], ["help", "topic", "make"], ["help", "nothing"], ["--version"],
     ["topic", "list", "--bootstrap", NOBODY], ["topic", "list", "--bootstrap", "127.0.0.1:0"],
     ["topic", "list", "--bootstrap", ""], ["topic", "list", f"--bootstrap={NOBODY},{NOBODY}", "--output=json"],
     ["produce", "t", "--compression", "rar"], ["produce", "t", "--acks", "0"], ["consume", "t", "--count", "0"],
@@ -54,6 +54,24 @@ def transcript(program):
     return "".join(parts)
 
 
+# What is typed, as bash splits it, and the words that are offered.
+COMPLETED = [
+    (["to"], "topic"), (["topic", ""], "list create describe alter delete"),
+    (["--bootstrap", "127.0.0.1", ":", "9092", "topic", "cr"], "create"),
+    (["--bootstrap", "=", "127.0.0.1", ":", "9092", "group", "res"], "reset-offsets"),
+    (["topic", "create", "--partitions", "3", "--conf"], "--config"),
+    (["topic", "create", "t", "--config", "retention.ms", "=", "5", "--val"], "--validate-only"),
+    (["status", "--output", "j"], "json"), (["completion", "z"], "zsh"), (["help", "gr"], "group"),
+]
+
+
+def offered(program, words):
+    """What the completion function of bash offers for the last of these words."""
+    script = (f"PATH={Path(program).parent}:$PATH; source <(sluicectl completion bash)\n"
+              'COMP_WORDS=(sluicectl "$@"); COMP_CWORD=$#; _sluicectl; echo "${COMPREPLY[*]}"')
+    return subprocess.run(["bash", "--norc", "-c", script, "bash", *words], stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+
+
 def main():
     program = str(Path(sys.argv[1]).resolve())
     now = transcript(program)
@@ -62,12 +80,16 @@ def main():
     then = GOLDEN.read_text(encoding="utf-8") if GOLDEN.exists() else ""
     bash = subprocess.run(["bash", "-n"], input=run(program, ["completion", "bash"]).split("\n", 1)[1].rsplit("[0]")[0],
                           text=True, check=False)
-    print("1..2")
+    wrong = [(words, found) for words, wanted in COMPLETED if (found := offered(program, words)) != wanted]
+    print("1..3")
     print(f"{'ok' if now == then else 'not ok'} 1 - help and messages equal the golden transcript")
     print(f"{'ok' if bash.returncode == 0 else 'not ok'} 2 - bash accepts the completion script")
+    print(f"{'not ok' if wrong else 'ok'} 3 - bash offers the words that fit, options with values in front or not")
+    for words, found in wrong:
+        print(f"# {' '.join(words)}: {found or 'nothing'}")
     for line in difflib.unified_diff(then.splitlines(), now.splitlines(), "golden", "now", lineterm="", n=1):
         print(f"# {line}")
-    return 0 if now == then and bash.returncode == 0 else 1
+    return 0 if now == then and bash.returncode == 0 and not wrong else 1
 
 
 if __name__ == "__main__":
