@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/byteorder.h"
 #include "grpc/grpc_int.h"
+#include "grpc/status_details.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 enum {
     MESSAGE_TEXT_MAX = 1024, /* of a status */
     REFUSAL_MS = 10000,
+    DETAILS_BYTES_MAX = 8192,
     GZIP_BYTES_MIN = 1024,    /* below it gains nothing */
     GZIP_BYTES_MAX = 64 << 10 /* above it takes too long for a loop */
 };
@@ -65,18 +67,26 @@ static size_t percent_encode(const char *text, char ret[MESSAGE_TEXT_MAX])
 
 struct status_text {
     char number[4], message[MESSAGE_TEXT_MAX];
-    struct http2_header headers[2];
+    struct http2_header headers[3];
     size_t n_headers;
+    struct buf details;
 };
 
-static void print_status(struct status_text *t, enum grpc_status status, const char *message)
+/* why: SL_OK, or what programs may compare. details are released by whoever has t. */
+static void print_status(struct status_text *t, enum grpc_status status, const char *message,
+                         sl_err why)
 {
+    buf_init(&t->details, DETAILS_BYTES_MAX);
     int n = snprintf(t->number, sizeof t->number, "%d", (int)status);
     t->headers[0] = HEADER(TEXT("grpc-status"), slice_of(t->number, (size_t)n));
     t->n_headers = 1;
     if (*message)
         t->headers[t->n_headers++] =
             HEADER(TEXT("grpc-message"), slice_of(t->message, percent_encode(message, t->message)));
+    if (why != SL_OK && status != GRPC_OK &&
+        grpc__print_details(status, message, sl_err_name(why), &t->details) == SL_OK)
+        t->headers[t->n_headers++] =
+            HEADER(TEXT("grpc-status-details-bin"), slice_of(t->details.data, t->details.len));
 }
 
 /* ---- headers --------------------------------------------------------------------------------- */
@@ -117,7 +127,7 @@ static void respond_and_end(struct http2_stream *stream, const char *http_status
 void grpc__refuse(struct http2_stream *stream, enum grpc_status status, const char *message)
 {
     struct status_text t;
-    print_status(&t, status, message);
+    print_status(&t, status, message, SL_OK);
     respond_and_end(stream, "200", &t);
     http2_stream_free(stream);
 }
@@ -184,11 +194,12 @@ static void answer(struct grpc_call *c, enum grpc_status status, const char *mes
     c->status = status;
     timer_stop(&c->deadline);
     grpc__drop_input(c);
-    print_status(&t, status, message);
+    print_status(&t, status, message, c->why);
     if (c->responded)
         http2_end(c->stream, t.headers, t.n_headers);
     else
         respond_and_end(c->stream, "200", &t);
+    buf_fini(&t.details);
 }
 
 void grpc__end(struct grpc_call *c, enum grpc_status status, const char *message)
@@ -211,6 +222,7 @@ void grpc_fail(struct grpc_call *c, enum grpc_status status, const char *format,
 void grpc_fail_err(struct grpc_call *c, sl_err err, const char *why)
 {
     SL_ASSERT(err != SL_OK);
+    c->why = err;
     grpc__end(c, grpc_status_of(err), why ? why : sl_err_text(err));
 }
 

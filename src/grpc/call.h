@@ -45,6 +45,7 @@ struct grpc_call {
     const struct grpc_stream_ops *stream_ops;
     void (*on_cancel)(struct grpc_call *c);
     bool canceled;
+    sl_err why; /* of the end, for the details of its status; SL_OK: nothing to add */
     /* internal */
     struct list node;
     struct http2_stream *stream; /* NULL: gone */

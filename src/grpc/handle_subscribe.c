@@ -182,6 +182,7 @@ static void refuse_init(struct subscribe_job *j)
     const struct broker_subscribe *b = &j->call;
     char text[384];
     const char *why = b->why ? b->why : sl_err_text(b->err);
+    j->c->why = b->err;
     switch (b->err) {
     case SL_ETOPIC:
         (void)snprintf(text, sizeof text, "topic '%.*s' does not exist", (int)b->topic.len,

@@ -82,6 +82,7 @@ bool publish__record(struct grpc_call *c, const struct publish_message *m, struc
 void publish__fail(struct grpc_call *c, const struct publish *x)
 {
     const char *text = x->why ? x->why : sl_err_text(x->err);
+    c->why = x->err;
     switch (grpc_status_of(x->err)) {
     case GRPC_INTERNAL:
     case GRPC_DATA_LOSS:

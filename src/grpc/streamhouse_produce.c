@@ -47,7 +47,14 @@ static struct produce_job *job_of(struct grpc_call *c, const char *topic, uint32
 
 static int16_t acks_of(int ack_mode)
 {
-    return ack_mode == ACK_DURABLE ? -1 : ack_mode == ACK_NONE ? 0 : 1;
+    switch (ack_mode) {
+    case ACK_DURABLE:
+        return -1;
+    case ACK_NONE:
+        return 0;
+    default:
+        return 1;
+    }
 }
 
 struct producer_fields {

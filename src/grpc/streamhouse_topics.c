@@ -16,6 +16,7 @@ void streamhouse__no_topic(struct grpc_call *c, const char *topic)
 
 void streamhouse__fail(struct grpc_call *c, sl_err err, const char *why, const char *topic)
 {
+    c->why = err;
     if (err == SL_ETOPIC || err == SL_ETOPIC_NAME)
         streamhouse__no_topic(c, topic);
     else if (err == SL_EEXISTS)

@@ -434,6 +434,14 @@ class ContractErrorsTest(GrpcTestCase):
         self.assertEqual((CODE.INVALID_ARGUMENT, "batch too large: 1001 messages (max 1000 messages)"),
                          self.client.error(BATCH, topic="t", messages=[{}] * 1001))
 
+    def test_a_status_has_details_that_programs_can_compare(self):
+        with self.assertRaises(grpc.RpcError) as e:
+            self.client.call(SLUICE + "CreateTopic", name=self.topic, settings={"nonsense": "1"})
+        details = dict(e.exception.trailing_metadata())["grpc-status-details-bin"]
+        self.assertIn(b"type.googleapis.com/google.rpc.ErrorInfo", details)
+        self.assertIn(b"\x0a\x07ECONFIG\x12\x06sluice", details)
+        self.assertEqual(b"\x08\x03\x12", details[:3])
+
     def test_unknown_methods_and_services_are_UNIMPLEMENTED_without_text(self):
         for path in (SLUICE + "Nothing", "no.such.Service/Publish"):
             with self.assertRaises(grpc.RpcError) as e:
