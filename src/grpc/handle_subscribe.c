@@ -163,7 +163,8 @@ static void on_heartbeat(struct timer *t)
 {
     struct subscribe_job *j = SL_CONTAINER_OF(t, struct subscribe_job, heartbeat);
     timer_start(t, HEARTBEAT_MS);
-    if (j->life != SUB_OPEN || j->asking_ends || grpc_queued_bytes(j->c) >= 2 * GRPC_ROOM_BYTES)
+    if (j->life != SUB_OPEN || j->asking_ends ||
+        grpc_queued_bytes(j->c) >= 2 * (size_t)GRPC_ROOM_BYTES)
         return;
     for (uint32_t i = 0; i < j->ends.n_parts; i++)
         j->ends.parts[i] = (struct broker_offsets_part){.topic = j->call.topic,

@@ -42,7 +42,7 @@ sl_err grpc__print_details(enum grpc_status status, const char *message, const c
 {
     struct buf any, all;
     buf_init(&any, BYTES_MAX);
-    buf_init(&all, 2 * BYTES_MAX);
+    buf_init(&all, 2 * (size_t)BYTES_MAX);
     write_error_info(&any, reason);
     write_uvarint(&all, 1 << 3);
     write_uvarint(&all, status);
