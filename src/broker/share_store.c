@@ -345,7 +345,10 @@ static void flush(struct subscriptions *e)
     c->txn.home = e->broker->env.loop;
     c->txn.done = commit_done;
     e->commit = c;
-    meta_submit(e->broker->env.meta, &c->txn);
+    if (c->txn.n_ops > 0)
+        meta_submit(e->broker->env.meta, &c->txn);
+    else
+        commit_done(&c->txn); /* ranges that came and went: there is no row to remove */
 }
 
 void share_store_wait(struct subscriptions *e, struct store_wait *w,
