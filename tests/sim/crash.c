@@ -12,12 +12,13 @@
 #define SLOW 1
 #endif
 #endif
-/* A single run of some tests has thousands of states: under sanitizers one in so many is looked at.
- */
-enum { SLOW_SAMPLE = 4 };
 #ifndef SLOW
 #define SLOW 0
 #endif
+
+/* A single run of some tests has thousands of states: under sanitizers one in so many is looked at.
+ */
+enum { SLOW_SAMPLE = 4 };
 
 /* What becomes of a crash in a crash. */
 struct checking {
