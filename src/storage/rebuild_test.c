@@ -448,10 +448,10 @@ static void rescue_after_backup(void *arg)
     append_some(w, 5);
     sim_sleep_ns(INT64_C(2000000000));
     struct simfs *backup = simfs_image(s->fs, SIMFS_KILL, 1);
-    append_some(w, 5);
     const struct simfs_fault fault = {
         .calls = SIMFS_SYNC, .n = 1, .err = SL_EIO, .path_part = ".log"};
-    simfs_set_fault(s->fs, &fault);
+    simfs_set_fault(s->fs, &fault); /* the next checkpoint, which may begin at any time */
+    append_some(w, 5);
     sim_sleep_ns(INT64_C(2000000000));
     assert_int_equal(1, simfs_faults_seen(s->fs));
     append_some(w, 5);
