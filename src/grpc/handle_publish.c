@@ -1,5 +1,5 @@
 /* sluice.v1.Sluice/Publish and BatchPublish. */
-#include "broker/message_id.h"
+#include "record/message_id.h"
 #include "grpc/grpc_int.h"
 #include "grpc/handlers.h"
 #include "grpc/publish_call.h"
