@@ -267,6 +267,17 @@ static sl_err follow_rows(struct books *b, struct book *book)
 
 /* ---- rows follow topic.meta: a stale meta.db --------------------------------------------- */
 
+/* The setting that names the engine: the local one has none. */
+static enum log_engine_kind engine_of(struct slice config_text)
+{
+    static const char line[] = "storage.engine=sqlite\n";
+    for (size_t at = 0; at + sizeof line - 1 <= config_text.len; at++)
+        if ((at == 0 || config_text.data[at - 1] == '\n') &&
+            memcmp(config_text.data + at, line, sizeof line - 1) == 0)
+            return LOG_ENGINE_SQLITE;
+    return LOG_ENGINE_LOCAL;
+}
+
 /* Rows of this topic that are as they are to be. */
 static sl_err put_rows(struct books *b, const struct topic_meta *m)
 {
@@ -278,7 +289,7 @@ static sl_err put_rows(struct books *b, const struct topic_meta *m)
                                         .number = m->number,
                                         .partitions = (int32_t)m->n_parts,
                                         .created_ms = m->created_ms,
-                                        .engine = "local",
+                                        .engine = log_engine_name(engine_of(m->config_text)),
                                         .config_text = m->config_text}};
     for (uint32_t i = 0; i < m->n_parts; i++)
         ops[1 + i] = (struct meta_op){.kind = META_PARTITION_PUT,
