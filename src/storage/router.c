@@ -207,6 +207,7 @@ static void counters(struct log_engine *base, struct log_engine_counters *ret)
     ret->appended_bytes += other.appended_bytes;
     ret->read_bytes += other.read_bytes;
     ret->queued_bytes += other.queued_bytes;
+    ret->refusing_appends |= other.refusing_appends;
 }
 
 static void space(struct log_engine *base, struct log_space *ret)

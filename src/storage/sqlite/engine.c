@@ -100,6 +100,7 @@ static void counters(struct log_engine *base, struct log_engine_counters *ret)
     *ret = e->counters;
     ret->syncs = sqlog__files_syncs(e->files, &ret->sync_ns_total);
     ret->queued_bytes = e->queued_bytes;
+    ret->refusing_appends = atomic_load(&e->writer.full);
 }
 
 static void space(struct log_engine *base, struct log_space *ret)

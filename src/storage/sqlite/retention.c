@@ -324,6 +324,17 @@ static void expire(struct sqlog *e, int64_t mono_ms)
 /* ---- the slow walk over all partitions ---------------------------------------------------------
  */
 
+/* While it is full nobody may append, so that the writer would find out. */
+static void look_at_space(struct sqlog *e)
+{
+    struct log_space s = {-1, -1};
+    if (!atomic_load(&e->writer.full))
+        return;
+    log_space(&e->base, &s);
+    if (s.usable_bytes < 0 || (uint64_t)s.usable_bytes >= e->cfg.reserve_bytes)
+        atomic_store(&e->writer.full, false);
+}
+
 static void on_tick(struct timer *t)
 {
     struct sqlog *e = SL_CONTAINER_OF(t, struct sqlog, tick);
@@ -334,8 +345,9 @@ static void on_tick(struct timer *t)
         visit(value, mono_ms);
     if (n <= VISITS)
         e->cursor = 0;
-    if (e->writer.thread)
+    if (e->opened)
         expire(e, mono_ms);
+    look_at_space(e);
     timer_start(&e->tick, TICK_MS);
 }
 

@@ -136,8 +136,9 @@ struct sqlog_writer {
     struct buf scratch;
     struct sqlog_part *touched; /* whose rows the open transaction changes */
     int64_t space_checked_ms;
-    bool broken; /* a commit of unknown outcome happened, nothing goes on */
-    bool full;   /* the reserve of the disk is all that is left */
+    bool broken;              /* a commit of unknown outcome happened, nothing goes on */
+    uint64_t unchecked_bytes; /* written since the free space was looked at */
+    atomic_bool full;         /* the reserve of the disk is all that is left: no appends */
 };
 
 struct sqlog {

@@ -149,6 +149,7 @@ static sl_err insert(struct sqlog *e, struct sqlog_pending *p, struct sl_fault *
     SL_ASSERT(part->row.next_offset == p->base_offset);
     sqlog__touch(e, part);
     p->row_bytes = 0;
+    e->writer.unchecked_bytes += p->bytes;
     for (uint32_t i = 0; i < p->n_batches; i++) {
         const struct batch_info *info = &p->batches[i].info;
         const struct message_place place = {.topic_row = part->topic->row_id,
@@ -176,13 +177,15 @@ static bool has_space(struct sqlog *e)
     struct sqlog_writer *w = &e->writer;
     struct vfs_space space = {-1, -1};
     int64_t now_ms = clock_monotonic_ms(e->env.clock);
-    if (now_ms - w->space_checked_ms < SPACE_CHECK_MS)
-        return !w->full;
+    if (now_ms - w->space_checked_ms < SPACE_CHECK_MS && w->unchecked_bytes < e->cfg.reserve_bytes)
+        return !atomic_load(&w->full);
     w->space_checked_ms = now_ms;
+    w->unchecked_bytes = 0;
     sl_err err = vfs_space(e->env.vfs, e->dir, &space);
-    w->full =
+    bool full =
         err == SL_OK && space.free_bytes >= 0 && (uint64_t)space.free_bytes < e->cfg.reserve_bytes;
-    return !w->full;
+    atomic_store(&w->full, full);
+    return !full;
 }
 
 static sl_err begin(struct sqlog *e, struct sl_fault *fault)
@@ -207,6 +210,8 @@ static sl_err end(struct sqlog *e, sl_err err, struct sl_fault *fault)
     if (err != SL_OK && e->opened && sqlite3_get_autocommit(w->db.db) == 0)
         (void)sqlog__run(&w->db, ST_ROLLBACK, NULL); /* what it cannot undo, BEGIN reports */
     sqlog__forget_touched(e, err == SL_OK);
+    if (err == SL_ENOSPC)
+        atomic_store(&w->full, true); /* until somebody looks and finds some */
     if (err == SL_EUNKNOWN_OUTCOME || sqlog__files_broken(e->files))
         w->broken = true;
     return err;
