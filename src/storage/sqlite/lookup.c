@@ -14,6 +14,10 @@ struct lookup_job {
     sl_err err;
 };
 
+struct found {
+    int64_t offset, time_ms;
+};
+
 static void none(struct log_lookup *l)
 {
     l->offset = l->found_timestamp_ms = -1;
@@ -22,8 +26,7 @@ static void none(struct log_lookup *l)
 
 /* The first row; SL_EEND: none. */
 static sl_err query(const struct lookup_job *j, struct sqlog_reader *r,
-                    enum sqlog_read_statement st, int64_t from, int64_t time_ms,
-                    int64_t *ret_offset, int64_t *ret_ms)
+                    enum sqlog_read_statement st, int64_t from, int64_t time_ms, struct found *ret)
 {
     sqlite3_stmt *stmt = r->statements[st];
     (void)sqlite3_bind_int64(stmt, 1, j->part->topic->row_id); /* binding numbers never fails */
@@ -35,8 +38,8 @@ static sl_err query(const struct lookup_job *j, struct sqlog_reader *r,
     int rc = sqlite3_step(stmt);
     sl_err err = SL_OK;
     if (rc == SQLITE_ROW) {
-        *ret_offset = sqlite3_column_int64(stmt, 0);
-        *ret_ms = sqlite3_column_int64(stmt, 1);
+        ret->offset = sqlite3_column_int64(stmt, 0);
+        ret->time_ms = sqlite3_column_int64(stmt, 1);
     } else {
         err = rc == SQLITE_DONE ? SL_EEND : sqlog__error(r->db, rc, NULL);
     }
@@ -45,23 +48,22 @@ static sl_err query(const struct lookup_job *j, struct sqlog_reader *r,
 }
 
 static sl_err find_time(const struct lookup_job *j, struct sqlog_reader *r, int64_t time_ms,
-                        int64_t *ret_offset, int64_t *ret_ms)
+                        struct found *ret)
 {
-    SL_TRY(query(j, r, READ_FIRST_AT, j->start, time_ms, ret_offset, ret_ms));
-    if (*ret_ms >= time_ms)
+    SL_TRY(query(j, r, READ_FIRST_AT, j->start, time_ms, ret));
+    if (ret->time_ms >= time_ms)
         return SL_OK;
-    return query(j, r, READ_NEXT_AT, *ret_offset, time_ms, ret_offset, ret_ms);
+    return query(j, r, READ_NEXT_AT, ret->offset, time_ms, ret);
 }
 
-static sl_err find_highest(const struct lookup_job *j, struct sqlog_reader *r, int64_t *ret_offset,
-                           int64_t *ret_ms)
+static sl_err find_highest(const struct lookup_job *j, struct sqlog_reader *r, struct found *ret)
 {
-    int64_t last = 0, max_ms = 0;
-    SL_TRY(query(j, r, READ_LAST, j->start, 0, &last, &max_ms));
-    sl_err err = query(j, r, READ_FIRST_AT, j->start, max_ms, ret_offset, ret_ms);
-    if (err == SL_OK && *ret_ms == max_ms)
+    struct found last;
+    SL_TRY(query(j, r, READ_LAST, j->start, 0, &last));
+    sl_err err = query(j, r, READ_FIRST_AT, j->start, last.time_ms, ret);
+    if (err == SL_OK && ret->time_ms == last.time_ms)
         return SL_OK;
-    return query(j, r, READ_HIGHEST, j->start, 0, ret_offset, ret_ms);
+    return query(j, r, READ_HIGHEST, j->start, 0, ret);
 }
 
 static void worker_run(struct work *w)
@@ -69,17 +71,18 @@ static void worker_run(struct work *w)
     struct lookup_job *j = SL_CONTAINER_OF(w, struct lookup_job, work);
     struct log_lookup *l = j->lookup;
     struct sqlog_reader *r = NULL;
-    int64_t offset = -1, time_ms = -1, end;
+    struct found found = {-1, -1};
+    int64_t end;
     j->err = sqlog__reader_take(j->engine, &r);
     if (j->err != SL_OK)
         return;
-    j->err = l->kind == LOG_MAX_TIMESTAMP ? find_highest(j, r, &offset, &time_ms)
-                                          : find_time(j, r, l->timestamp_ms, &offset, &time_ms);
+    j->err = l->kind == LOG_MAX_TIMESTAMP ? find_highest(j, r, &found)
+                                          : find_time(j, r, l->timestamp_ms, &found);
     sqlog__reader_give(j->engine, r);
     if (j->err == SL_OK) {
-        l->offset = offset;
-        l->found_timestamp_ms = time_ms;
-        l->leader_epoch = sqlog__epoch_at(j->part, offset, &end);
+        l->offset = found.offset;
+        l->found_timestamp_ms = found.time_ms;
+        l->leader_epoch = sqlog__epoch_at(j->part, found.offset, &end);
     } else if (j->err == SL_EEND) {
         j->err = SL_OK;
     }

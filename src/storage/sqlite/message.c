@@ -177,19 +177,19 @@ static sl_err put_row(struct sqlog_db *db, const struct record *r, const struct 
 }
 
 static sl_err put_record(struct sqlog_db *db, struct record *r, struct extra *x,
-                         const struct message_place *place, int64_t *max_at, int64_t *bytes,
+                         const struct message_place *place, struct message_sums *sums,
                          struct sl_fault *fault)
 {
     if (place->append_time)
         r->timestamp_ms = place->append_ms;
-    *max_at = SL_MAX(*max_at, r->timestamp_ms);
+    sums->max_at = SL_MAX(sums->max_at, r->timestamp_ms);
     SL_TRY(make_extra(r, x));
-    *bytes += (int64_t)(r->key.len + r->value.len + x->headers.len) + ROW_BYTES_EXTRA;
-    return put_row(db, r, x, place, *max_at, fault);
+    sums->bytes += (int64_t)(r->key.len + r->value.len + x->headers.len) + ROW_BYTES_EXTRA;
+    return put_row(db, r, x, place, sums->max_at, fault);
 }
 
 sl_err message__insert(struct sqlog_db *db, struct slice batch, struct buf *scratch,
-                       const struct message_place *place, int64_t *max_at, int64_t *bytes,
+                       const struct message_place *place, struct message_sums *sums,
                        struct sl_fault *fault)
 {
     struct record_iterator it;
@@ -201,7 +201,7 @@ sl_err message__insert(struct sqlog_db *db, struct slice batch, struct buf *scra
     sl_err err;
     while ((err = records_next(&it, &r)) == SL_OK) {
         r.offset += place->base_offset - it.info.base_offset;
-        err = put_record(db, &r, &x, place, max_at, bytes, fault);
+        err = put_record(db, &r, &x, place, sums, fault);
         if (err != SL_OK)
             break;
     }

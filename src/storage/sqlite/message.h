@@ -15,14 +15,18 @@ struct message_place {
     bool append_time; /* records take append_ms as their time */
 };
 
+struct message_sums {
+    int64_t max_at, bytes;
+};
+
 /* Checks that the batch can be read and holds exactly the offsets that were planned. `scratch`
  * (decompressed records) is used by message__insert right after it. SL_ECORRUPT, SL_ERECORD,
  * SL_ECODEC, SL_EFULL. */
 sl_err message__check(struct slice batch, struct buf *scratch) SL_CHECKED;
-/* Inserts all records of a batch that message__check has seen. *max_at: the highest time so far;
- * *bytes grows by what the rows take. Errors: those of sqlog__error. */
+/* Inserts all records of a batch that message__check has seen. sums->max_at: the highest time so
+ * far; sums->bytes grows by what the rows take. Errors: those of sqlog__error. */
 sl_err message__insert(struct sqlog_db *db, struct slice batch, struct buf *scratch,
-                       const struct message_place *place, int64_t *max_at, int64_t *bytes,
+                       const struct message_place *place, struct message_sums *sums,
                        struct sl_fault *fault) SL_CHECKED;
 
 /* One row of READ_MESSAGES. Pointers live until the next step. */

@@ -148,7 +148,7 @@ static sl_err insert(struct sqlog *e, struct sqlog_pending *p, struct sl_fault *
     struct sqlog_part *part = p->part;
     SL_ASSERT(part->row.next_offset == p->base_offset);
     sqlog__touch(e, part);
-    p->row_bytes = 0;
+    struct message_sums sums = {.max_at = part->row.max_at};
     e->writer.unchecked_bytes += p->bytes;
     for (uint32_t i = 0; i < p->n_batches; i++) {
         const struct batch_info *info = &p->batches[i].info;
@@ -159,10 +159,12 @@ static sl_err insert(struct sqlog *e, struct sqlog_pending *p, struct sl_fault *
                                             .append_ms = p->append_ms,
                                             .append_time = p->append_time};
         SL_TRY(message__insert(&e->writer.db, p->batches[i].bytes, &e->writer.scratch, &place,
-                               &part->row.max_at, &p->row_bytes, fault));
+                               &sums, fault));
         if (info->producer_id >= 0)
             SL_TRY(put_producer(&e->writer.db, part, info, p->append_ms, fault));
     }
+    p->row_bytes = sums.bytes;
+    part->row.max_at = sums.max_at;
     part->row.next_offset = p->next_offset;
     part->row.bytes += p->row_bytes;
     part->row.last_append_ms = p->append_ms;
