@@ -26,14 +26,6 @@ struct rec_part *recovery__part(struct recovery *r, uint64_t pid)
     return map_get(r->parts, &pid, sizeof pid);
 }
 
-static sl_err load_topic(void *arg, const struct meta_topic *row)
-{
-    struct recovery *r = arg;
-    if (log_engine_by_name(row->engine) == LOG_ENGINE_LOCAL)
-        return SL_OK;
-    return map_put(r->foreign, row->topic_id.bytes, sizeof row->topic_id.bytes, r, NULL);
-}
-
 static sl_err load_partition(void *arg, const struct meta_partition *row)
 {
     struct recovery *r = arg;
@@ -103,11 +95,9 @@ static sl_err load_epoch(void *arg, const struct meta_leader_epoch *row)
 
 static sl_err load_rows(struct recovery *r)
 {
-    const struct meta_loader topics = {.arg = r, .topic = load_topic};
     const struct meta_loader partitions = {.arg = r, .partition = load_partition};
     const struct meta_loader rows = {
         .arg = r, .log_state = load_log_state, .segment = load_segment, .leader_epoch = load_epoch};
-    SL_TRY(meta_load(r->engine->env.meta, &topics, r->fault));
     SL_TRY(meta_load(r->engine->env.meta, &partitions, r->fault));
     return meta_load(r->engine->env.meta, &rows, r->fault);
 }
