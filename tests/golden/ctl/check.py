@@ -27,11 +27,16 @@ WRONG = [
     ["topic", "list", "--bootstrap", NOBODY], ["topic", "list", "--bootstrap", "127.0.0.1:0"],
     ["topic", "list", "--bootstrap", ""], ["topic", "list", f"--bootstrap={NOBODY},{NOBODY}", "--output=json"],
     ["produce", "t", "--compression", "rar"], ["produce", "t", "--acks", "0"], ["consume", "t", "--count", "0"],
+    ["publish"], ["publish", "t", "x", "-f", "y"], ["publish", "t", "x", "--rate", "3"], ["publish", "t", "-a", "x", "y"],
+    ["publish", "t", "-f"], ["publish", "t", "-z"], ["publish", "t", "x", "-e", "localhost:50051"],
+    ["publish", "t", "x", "-e", "https://localhost"], ["subscribe", "t", "-p", "middle"], ["subscribe", "t", "-p", "0"],
+    ["subscribe", "t", "--auto-ack", "--no-ack"], ["subscribe", "t", "--tail", "-g", "g"], ["subscribe", "t", "--credits", "0"],
+    ["topics"], ["topics", "list", "-e", f"http://{NOBODY}", "-ojson"], ["topic", "list", "-o", "XML"],
 ]
 
 
 def run(program, args, name="sluicectl"):
-    environment = {k: v for k, v in os.environ.items() if k != "SLUICE_BOOTSTRAP"}
+    environment = {k: v for k, v in os.environ.items() if k not in ("SLUICE_BOOTSTRAP", "SLUICE_ENDPOINT")}
     done = subprocess.run([name, *args], executable=program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=30, env=environment, check=False)
     shown = " ".join(a if a and re.fullmatch(r"[\w.,:=|/-]+", a) else f"'{a}'" for a in [name, *args])
