@@ -15,7 +15,7 @@ static const char *endpoint_of(const struct ctl *c)
 int ctl_grpc_refused(const struct ctl *c, const char *what, enum grpc_status status,
                      const char *text)
 {
-    (void)ctl_fail(c, "%s: %s%s%s", what, grpc_status_name(status), *text ? ": " : "", text);
+    (void)ctl_fail(c, "%s: %s%s%s", what, grpc_client_status_name(status), *text ? ": " : "", text);
     return status == GRPC_UNAVAILABLE ? CTL_UNREACHABLE : CTL_FAILED;
 }
 

@@ -95,7 +95,7 @@ enum grpc_status grpc__status_of_reset(uint32_t error)
     }
 }
 
-const char *grpc_status_name(enum grpc_status status)
+const char *grpc_client_status_name(enum grpc_status status)
 {
     switch (status) {
 #define GRPC_STATUS(name, number)                                                                  \

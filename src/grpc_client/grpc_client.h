@@ -74,6 +74,6 @@ void grpc_client_half_close(struct grpc_client_call *call);
 /* on_end follows with CANCELLED, later, unless the peer was faster. */
 void grpc_client_cancel(struct grpc_client_call *call);
 
-const char *grpc_status_name(enum grpc_status status); /* "NOT_FOUND" */
+const char *grpc_client_status_name(enum grpc_status status); /* "NOT_FOUND" */
 
 #endif
