@@ -61,7 +61,8 @@ def transcript(program):
 
 # What is typed, as bash splits it, and the words that are offered.
 COMPLETED = [
-    (["to"], "topic"), (["topic", ""], "list create describe alter delete"),
+    (["to"], "topic topics"), (["-e", "http", ":", "//a", "topics", ""], "list"), (["status", "-o", "j"], "json"),
+    (["topic", ""], "list create describe alter delete"),
     (["--bootstrap", "127.0.0.1", ":", "9092", "topic", "cr"], "create"),
     (["--bootstrap", "=", "127.0.0.1", ":", "9092", "group", "res"], "reset-offsets"),
     (["topic", "create", "--partitions", "3", "--conf"], "--config"),
