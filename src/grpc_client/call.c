@@ -5,7 +5,8 @@
 
 #include <stdio.h>
 
-enum { PREFIX_BYTES = 5, TEXT_BYTES = 1024 };
+/* IN_SLACK_BYTES: what of the next messages comes in one frame with the end of one. */
+enum { PREFIX_BYTES = 5, TEXT_BYTES = 1024, IN_SLACK_BYTES = 64 << 10 };
 
 struct grpc_client_call {
     struct grpc_client *client;
@@ -211,7 +212,7 @@ struct grpc_client_call *grpc_client_stream(struct grpc_client *c,
                                       .user = r->user,
                                       .http_status = -1,
                                       .status = -1};
-    buf_init(&call->in, c->cfg.message_bytes_max + PREFIX_BYTES + HTTP2_HEADER_BYTES_MAX * 4);
+    buf_init(&call->in, c->cfg.message_bytes_max + PREFIX_BYTES + IN_SLACK_BYTES);
     timer_init(&call->deadline, c->loop, on_deadline);
     call->exchange = start_exchange(call, r->path, r->timeout_ms);
     if (!call->exchange) {

@@ -40,7 +40,8 @@ void grpc__status_text(struct slice value, char *out, size_t size)
     for (size_t i = 0; i < value.len && at + 1 < size; i++) {
         int high = value.data[i] == '%' && i + 2 < value.len ? hex_digit(value.data[i + 1]) : -1;
         int low = high >= 0 ? hex_digit(value.data[i + 2]) : -1;
-        out[at++] = low >= 0 ? (char)(high << 4 | low) : (char)value.data[i];
+        uint8_t byte = low >= 0 ? (uint8_t)(high << 4 | low) : value.data[i];
+        memcpy(out + at++, &byte, 1);
         i += low >= 0 ? 2 : 0;
     }
     out[at] = '\0';

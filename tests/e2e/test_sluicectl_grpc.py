@@ -7,9 +7,12 @@ import subprocess
 import tempfile
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
 
 import harness
-from grpc_client import Client
+from grpc_client import Client, message
 
 OK, FAILED, USAGE, UNREACHABLE = range(4)
 PUBLISH = "sluice.v1.Sluice/Publish"
@@ -185,6 +188,74 @@ class WithItsOwnServer(unittest.TestCase):
         self.assertEqual(UNREACHABLE, done.returncode)
         self.assertIn(b"Connection refused", done.stderr)
         self.assertGreater(time.monotonic() - begin, 0.6)  # 100, 200 and 400 ms between four attempts
+
+
+class Script(grpc.GenericRpcHandler):
+    """A server of another make that does what a test says."""
+
+    def __init__(self, **methods):
+        self.methods = methods
+
+    def service(self, details):
+        name = details.method.rsplit("/", 1)[1]
+        kind, request, handle = self.methods[name]
+        return kind(handle, request_deserializer=message(f"sluice.v1.{request}").FromString,
+                    response_serializer=lambda m: m.SerializeToString())
+
+
+class AgainstAServerOfAnotherMake(unittest.TestCase):
+    def ctl(self, *args, status, **methods):
+        server = grpc.server(ThreadPoolExecutor(4), handlers=[Script(**methods)])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            done = subprocess.run([harness.SLUICECTL, "-e", f"http://127.0.0.1:{port}", *args], capture_output=True,
+                                  check=False, timeout=30)
+        finally:
+            server.stop(0).wait()
+        self.assertEqual(status, done.returncode, done)
+        return done.stdout.decode(), done.stderr.decode()
+
+    def test_W5_heartbeats_do_not_end_a_subscription(self):
+        down, seen = message("sluice.v1.SubscribeDownstream"), []
+
+        def subscribe(requests, context):
+            seen.append(next(requests).init.topic)
+            seen.append(next(requests).credit.credits)
+            for i in range(3):
+                yield down(heartbeat={"timestamp": i})
+                time.sleep(0.05)
+            yield down(delivery={"message_id": "0" * 36, "sequence": 7, "payload": b"after"})
+            seen.extend(r.ack.message_id for r in requests)  # until the client half-closes
+
+        out, _ = self.ctl("subscribe", "t", "-c", "1", status=OK,
+                          Subscribe=(grpc.stream_stream_rpc_method_handler, "SubscribeUpstream", subscribe))
+        self.assertEqual("[t] seq=7 id=00000000: after\n", out)
+        self.assertEqual(["t", 1, "0" * 36], seen)  # no credit beyond the count, and the ack in front of the end (W26)
+
+    def test_W26_an_error_behind_deliveries_does_not_exit_0(self):
+        down = message("sluice.v1.SubscribeDownstream")
+
+        def subscribe(requests, context):
+            yield down(delivery={"message_id": "0" * 36, "sequence": 1, "payload": b"x"})
+            context.abort(grpc.StatusCode.ABORTED, "consumer group takeover, 100%")
+
+        out, err = self.ctl("subscribe", "t", status=FAILED,
+                            Subscribe=(grpc.stream_stream_rpc_method_handler, "SubscribeUpstream", subscribe))
+        self.assertEqual(("[t] seq=1 id=00000000: x\n", "sluicectl: t: ABORTED: consumer group takeover, 100%\n"), (out, err))
+
+    def test_a_call_that_is_not_answered_ends_at_its_deadline(self):
+        left = []
+
+        def publish(request, context):
+            left.append(context.time_remaining())
+            time.sleep(1)
+            return message("sluice.v1.PublishResponse")()
+
+        _, err = self.ctl("publish", "t", "x", "--timeout", "300", status=FAILED,
+                          Publish=(grpc.unary_unary_rpc_method_handler, "PublishRequest", publish))
+        self.assertIn("DEADLINE_EXCEEDED", err)
+        self.assertLess(left[0], 0.31)  # the server was told
 
 
 if __name__ == "__main__":
