@@ -58,7 +58,7 @@ static sl_err find_time(const struct lookup_job *j, struct sqlog_reader *r, int6
 
 static sl_err find_highest(const struct lookup_job *j, struct sqlog_reader *r, struct found *ret)
 {
-    struct found last;
+    struct found last = {-1, -1};
     SL_TRY(query(j, r, READ_LAST, j->start, 0, &last));
     sl_err err = query(j, r, READ_FIRST_AT, j->start, last.time_ms, ret);
     if (err == SL_OK && ret->time_ms == last.time_ms)
