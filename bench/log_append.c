@@ -1,9 +1,10 @@
-/* Append throughput of the local engine per path, as a ratio to raw writes with fdatasync in the
+/* Append throughput of an engine per path, as a ratio to raw writes with fdatasync in the
  * same run: take the ratios, not the megabytes.
  *
- *   log_append DIR [SECONDS [ROW]]
+ *   log_append DIR [SECONDS [ROW [ENGINE]]]
  *
- * DIR is made and must not exist. Rows: partitions x batch bytes, appends in flight. */
+ * DIR is made and must not exist. Rows: partitions x batch bytes, appends in flight; batches of
+ * 1 KiB have one record. ENGINE: local or sqlite. */
 #include "base/alloc.h"
 #include "loop/loop.h"
 #include "meta/metastore.h"
@@ -31,6 +32,8 @@ static const struct row rows[] = {
     {"1000 partitions, 1 KiB batches (journal)", 1000, 1 << 10, 2000},
     {"20000 partitions, 1 KiB batches (900 files)", 20000, 1 << 10, 4000},
     {"1 partition,     1 KiB batches, 1 in flight", 1, 1 << 10, 1},
+    {"1 partition,     1 KiB batches, 256 in flight", 1, 1 << 10, 256},
+    {"16 partitions,   1 KiB batches, 256 in flight", 16, 1 << 10, 256},
 };
 
 struct bench;
@@ -49,7 +52,9 @@ struct bench {
     const struct row *row;
     struct task start;
     struct timer stop;
-    struct log_done closed;
+    struct log_done closed, topic_written;
+    enum log_engine_kind kind;
+    const char *dir;
     struct slice template;
     uint64_t bytes, appends;
     uint32_t outstanding, next_part;
@@ -184,11 +189,6 @@ static void next_row(struct bench *b)
     log_engine_close(b->engine, &b->closed);
 }
 
-static void on_start(struct task *t)
-{
-    begin_row(SL_CONTAINER_OF(t, struct bench, start));
-}
-
 /* 1 MiB writes with a sync each, into a file that has its blocks: what the journal can reach. */
 static double raw_mb_per_s(const char *dir, int64_t seconds)
 {
@@ -223,32 +223,54 @@ static const struct log_topic_cfg topic_cfg = {
     .index_interval_bytes = 4096,
 };
 
+static const struct uuid topic_id = {.bytes = {1}};
+
+enum { PARTS_MAX = 20000 };
+
 static void open_parts(struct bench *b, const char *dir, uint32_t n)
 {
-    struct uuid topic = {.bytes = {1}};
     char path[512], id[UUID_TEXT_BYTES];
-    uuid_format(&topic, id);
-    (void)snprintf(path, sizeof path, "%s/topics/%s", dir, id);
-    sl_err err = vfs_mkdir(vfs_real(), path);
+    sl_err err = SL_OK;
+    struct log_topic_cfg cfg = topic_cfg;
+    cfg.engine = b->kind;
+    uuid_format(&topic_id, id);
     b->parts = sl_new_array(struct log_part *, n);
     for (uint32_t i = 0; err == SL_OK && i < n; i++) {
-        struct log_part_id part = {i + 1, topic, (int32_t)i};
+        struct log_part_id part = {i + 1, topic_id, (int32_t)i};
         (void)snprintf(path, sizeof path, "%s/topics/%s/%u", dir, id, i);
         err = vfs_mkdir(vfs_real(), path);
-        b->parts[i] = log_part_open(b->engine, &part, &topic_cfg);
+        b->parts[i] = log_part_open(b->engine, &part, &cfg);
     }
     if (err != SL_OK)
         exit(1);
 }
 
+static void on_topic_written(struct log_done *d)
+{
+    struct bench *b = SL_CONTAINER_OF(d, struct bench, topic_written);
+    if (d->err != SL_OK)
+        exit(1);
+    open_parts(b, b->dir, PARTS_MAX);
+    begin_row(b);
+}
+
+static void on_start(struct task *t)
+{
+    struct bench *b = SL_CONTAINER_OF(t, struct bench, start);
+    const struct log_topic_spec spec = {
+        .topic_id = topic_id, .number = 1, .name = "bench", .engine = b->kind};
+    b->topic_written.done = on_topic_written;
+    log_topic_write(b->engine, &spec, &b->topic_written);
+}
+
 int main(int argc, char **argv)
 {
-    struct bench b = {.seconds = 3};
+    struct bench b = {.seconds = 3, .kind = LOG_ENGINE_LOCAL};
     struct sl_fault fault = {0};
     struct metastore *meta = NULL;
     struct workers *workers = NULL;
     if (argc < 2 || vfs_mkdir(vfs_real(), argv[1]) != SL_OK) {
-        (void)fprintf(stderr, "usage: log_append NEW-DIR [SECONDS [ROW]]\n");
+        (void)fprintf(stderr, "usage: log_append NEW-DIR [SECONDS [ROW [ENGINE]]]\n");
         return 2;
     }
     if (argc > 2)
@@ -256,6 +278,11 @@ int main(int argc, char **argv)
     if (argc > 3) /* only this one */
         b.row_index = SL_MIN((size_t)strtoul(argv[3], NULL, 10), SL_ARRAY_LEN(rows) - 1);
     b.one_row = argc > 3;
+    if (argc > 4)
+        b.kind = log_engine_by_name(argv[4]);
+    if (b.kind == LOG_ENGINE_COUNT)
+        return 2;
+    b.dir = argv[1];
     b.raw_mb = raw_mb_per_s(argv[1], b.seconds);
     printf("raw: 1 MiB writes, each synced, into existing blocks: %.0f MB/s\n", b.raw_mb);
     if (loop_new(&clock_real, &b.loop) != SL_OK || workers_start(2, &workers) != SL_OK ||
@@ -268,9 +295,8 @@ int main(int argc, char **argv)
                           .meta = meta,
                           .loop = b.loop,
                           .workers = workers};
-    if (log_local_open(&cfg, &env, &fault, &b.engine) != SL_OK)
+    if (log_open(&cfg, &env, &fault, &b.engine) != SL_OK)
         return 1;
-    open_parts(&b, argv[1], 20000);
     timer_init(&b.stop, b.loop, on_stop);
     b.start.run = on_start;
     loop_post(b.loop, &b.start);

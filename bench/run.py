@@ -86,8 +86,27 @@ class Bench:
                        "--partitions", 8, "--seconds", max(2, int(5 * self.scale)))
 
 
+    def grpc(self, server, mode, **options):
+        self.topics += 1
+        args = [mode, "--bootstrap", server.grpc, "--server-pid", server.pid,
+                "--topic", f"bench-{os.getpid()}-{self.topics}"]
+        for key, value in options.items():
+            args += ["--" + key.replace("_", "-"), value]
+        return program(self.build, "load_grpc", *args)
+
+    def publish(self, server, callers, rate=0):
+        return self.grpc(server, "publish", inflight=callers, connections=min(callers, 4), rate=rate,
+                         seconds=max(2, int(10 * self.scale)))
+
+    def subscribe(self, server, subscriptions):
+        return self.grpc(server, "subscribe", inflight=subscriptions,
+                         records=self.records(1_000_000 // subscriptions))
+
+
 THROUGHPUT = ["records_per_s", "mb_per_s", "server_cpu_s_per_gb", "server_rss_peak_kb"]
 LATENCY = ["p50_ms", "p99_ms", "p999_ms", "server_cores"]
+CALLS = ["records_per_s", *LATENCY]
+DELIVERIES = ["records_per_s", "mb_per_s", "server_cores", "server_rss_peak_kb"]
 LOADS = {  # name: (title, call, figures)
     "produce-all": ("produce 1 KB, acks=all", lambda b, s: b.produce(s), THROUGHPUT),
     "produce-1": ("produce 1 KB, acks=1", lambda b, s: b.produce(s, acks=1), THROUGHPUT),
@@ -98,8 +117,18 @@ LOADS = {  # name: (title, call, figures)
     "consume-1000p": ("consume 1 KB, 1,000 partitions", lambda b, s: b.consume(s, 1000), THROUGHPUT),
     "latency": ("10,000/s of 1 KB, acks=all, linger 0", lambda b, s: b.latency(s), LATENCY),
     "e2e": ("end to end, 5,000/s of 1 KB, linger 0", lambda b, s: b.e2e(s), LATENCY),
+    "publish-1": ("gRPC Publish 1 KB, synced, 1 caller", lambda b, s: b.publish(s, 1), CALLS),
+    "publish-16": ("gRPC Publish 1 KB, synced, 16 callers", lambda b, s: b.publish(s, 16), CALLS),
+    "publish-256": ("gRPC Publish 1 KB, synced, 256 callers", lambda b, s: b.publish(s, 256), CALLS),
+    "publish-5000": ("gRPC Publish 1 KB, synced, 5,000/s", lambda b, s: b.publish(s, 64, 5000), CALLS),
+    "subscribe-1": ("gRPC Subscribe 1 KB, 1 subscription", lambda b, s: b.subscribe(s, 1), DELIVERIES),
+    "subscribe-100": ("gRPC Subscribe 1 KB, 100 subscriptions", lambda b, s: b.subscribe(s, 100), DELIVERIES),
+    "subscribe-500": ("gRPC Subscribe 1 KB, 500 subscriptions", lambda b, s: b.subscribe(s, 500), DELIVERIES),
     "raw": ("raw 64 KiB batches, acks=all, 8 connections", lambda b, s: b.raw(s), THROUGHPUT + ["p99_ms"]),
 }
+
+
+GRPC = [load for load in LOADS if load.startswith(("publish-", "subscribe-"))]  # of Sluice alone: Kafka has no such door
 
 
 def limits(build):
@@ -139,6 +168,8 @@ def main():
     parser.add_argument("--no-write", action="store_true", help="print only, leave docs/ as it is")
     o = parser.parse_args()
     loads = o.only.split(",")
+    if o.peers:
+        loads = [load for load in loads if load not in GRPC]
     unknown = [load for load in loads if load not in LOADS]
     if unknown:
         parser.error(f"no load is called {', '.join(unknown)}; there are {', '.join(LOADS)}")

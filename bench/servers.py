@@ -35,7 +35,8 @@ class Sluice:
             time.sleep(0.005)
         self.ready_s = time.monotonic() - began
         self.pid = self.process.pid
-        self.bootstrap = f"127.0.0.1:{json.loads(ports.read_text())['kafka']}"
+        ports = json.loads(ports.read_text())
+        self.bootstrap, self.grpc = f"127.0.0.1:{ports['kafka']}", f"127.0.0.1:{ports['grpc']}"
         return self
 
     def stop(self):

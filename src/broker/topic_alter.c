@@ -114,6 +114,19 @@ static bool changes_anything(const struct topic_alteration *a, const struct topi
            memcmp(a->config.values, t->config.values, sizeof t->config.values) != 0;
 }
 
+/* A request that replaces all settings and does not name the engine leaves it as it is. */
+static sl_err check_engine(struct topic_alteration *a, const struct topic *t)
+{
+    if (topic_config_has(&a->config, TOPIC_SETTING_storage_engine) &&
+        a->config.storage_engine != t->config.storage_engine)
+        return sl_fault_set(&a->fault, SL_ECONFIG,
+                            "storage.engine is chosen when a topic is made and cannot be changed");
+    uint64_t bit = UINT64_C(1) << TOPIC_SETTING_storage_engine;
+    a->config.storage_engine = t->config.storage_engine;
+    a->config.overridden = (a->config.overridden & ~bit) | (t->config.overridden & bit);
+    return SL_OK;
+}
+
 void alteration__start(struct topic_alteration *a)
 {
     struct topic *t = broker__topic(a->b, &a->who->org, a->name);
@@ -133,6 +146,8 @@ void alteration__start(struct topic_alteration *a)
     sl_err err = authorize(a->b, a->who, OPERATION_ALTER, RESOURCE_TOPIC, t->name);
     if (err == SL_OK)
         err = a->plan(a, t);
+    if (err == SL_OK)
+        err = check_engine(a, t);
     if (err != SL_OK || a->validate_only || !changes_anything(a, t))
         a->ended(a, err);
     else

@@ -54,6 +54,7 @@ sl_err change__write_files(struct topic_change *c)
         .config_text = slice_of(c->config_text.data, c->config_text.len),
         .parts = c->ids,
         .n_parts = (uint32_t)c->n_ids,
+        .engine = (enum log_engine_kind)c->config.storage_engine,
     };
     c->log = (struct log_done){.done = log_done};
     log_topic_write(c->b->env.log, &spec, &c->log);
@@ -83,7 +84,7 @@ static struct meta_op topic_row(const struct topic_change *c)
                   .number = t->number,
                   .partitions = c->n_ids,
                   .created_ms = t->created_ms,
-                  .engine = "local",
+                  .engine = log_engine_name((enum log_engine_kind)c->config.storage_engine),
                   .config_text = slice_of(c->config_text.data, c->config_text.len)},
     };
 }

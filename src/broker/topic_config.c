@@ -17,7 +17,10 @@ static const char *const words_cleanup_policy[] = {"delete", "compact"};
 static const char *const words_compression_type[] = {"producer", "uncompressed", "zstd",
                                                      "lz4",      "snappy",       "gzip"};
 static const char *const words_message_timestamp_type[] = {"CreateTime", "LogAppendTime"};
-static const char *const words_storage_engine[] = {"local"};
+static const char *const words_storage_engine[] = {"local", "sqlite"};
+static_assert(STORAGE_ENGINE_SQLITE == (int)LOG_ENGINE_SQLITE &&
+                  STORAGE_ENGINE_COUNT == (int)LOG_ENGINE_COUNT,
+              "the words are in the order of the engines");
 
 #define SETTING(field, text, kind, by_default, at_least, at_most, broker, why, doc)                \
     [TOPIC_SETTING_##field] = {.name = (text),                                                     \
@@ -371,6 +374,16 @@ sl_err topic_config_subtract(struct topic_config *c, enum topic_setting s, struc
     return change_list(c, s, text, false, fault);
 }
 
+/* "local" is the default of every version: only another one, or what differs from the broker's
+ * default, is written down. */
+void topic_config_pin_engine(struct topic_config *c, enum storage_engine engine)
+{
+    bool differs = c->storage_engine != (int64_t)engine || engine != STORAGE_ENGINE_LOCAL;
+    c->storage_engine = engine;
+    if (differs)
+        c->overridden |= UINT64_C(1) << TOPIC_SETTING_storage_engine;
+}
+
 void topic_config_write(const struct topic_config *c, struct buf *ret)
 {
     for (enum topic_setting s = 0; s < TOPIC_SETTING_COUNT; s++) {
@@ -416,5 +429,6 @@ void topic_config_to_log(const struct topic_config *c, struct log_topic_cfg *ret
         .index_interval_bytes = c->index_interval_bytes,
         .file_delete_delay_ms = c->file_delete_delay_ms,
         .delete_old = (c->cleanup_policy >> CLEANUP_DELETE) & 1,
+        .engine = (enum log_engine_kind)c->storage_engine,
     };
 }

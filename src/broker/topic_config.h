@@ -23,7 +23,7 @@ enum compression_type {
     COMPRESSION_GZIP,
 };
 enum timestamp_type { TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME };
-enum storage_engine { STORAGE_ENGINE_LOCAL };
+enum storage_engine { STORAGE_ENGINE_LOCAL, STORAGE_ENGINE_SQLITE, STORAGE_ENGINE_COUNT };
 
 enum topic_setting {
 #define SETTING(field, ...) TOPIC_SETTING_##field,
@@ -89,6 +89,8 @@ sl_err topic_config_append(struct topic_config *c, enum topic_setting s, struct 
                            struct sl_fault *fault) SL_CHECKED;
 sl_err topic_config_subtract(struct topic_config *c, enum topic_setting s, struct slice text,
                              struct sl_fault *fault) SL_CHECKED;
+/* The engine of a topic is its own, whatever the broker's default is or becomes. */
+void topic_config_pin_engine(struct topic_config *c, enum storage_engine engine);
 static inline bool topic_config_has(const struct topic_config *c, enum topic_setting s)
 {
     return (c->overridden >> s) & 1;

@@ -77,6 +77,7 @@ static sl_err check_settings(struct topic_creation *c)
                                 (const char *)s->name.data);
         SL_TRY(topic_config_set(&c->config, setting, s->value, &c->fault));
     }
+    topic_config_pin_engine(&c->config, (enum storage_engine)c->config.storage_engine);
     return SL_OK;
 }
 

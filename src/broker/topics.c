@@ -266,6 +266,12 @@ static sl_err load_topic(void *arg, const struct meta_topic *row)
     t->created_ms = row->created_ms;
     t->config = topic_config_from(&b->topic_defaults);
     read_config(t, row->config_text);
+    enum log_engine_kind engine = log_engine_by_name(row->engine);
+    if (engine == LOG_ENGINE_COUNT)
+        return sl_fault_set(load->fault, SL_EFORMAT,
+                            "the topic '%.60s' is in a storage engine that this version lacks",
+                            row->name);
+    topic_config_pin_engine(&t->config, (enum storage_engine)engine);
     t->n_partitions = row->partitions;
     t->partitions = sl_try_alloc((size_t)row->partitions, sizeof *t->partitions);
     if (!t->partitions)

@@ -1,6 +1,8 @@
 #include "base/number.h"
 #include "ctl/ctl.h"
 
+#include <strings.h>
+
 /* ---- what was given -------------------------------------------------------------------------- */
 
 static const struct ctl_option *find_option(const struct ctl_option *options, const char *name,
@@ -56,21 +58,23 @@ int64_t ctl_number(const struct ctl *c, const char *name, int64_t otherwise)
 /* ---- the command line ---------------------------------------------------------------------------
  */
 
-static bool is_choice(const char *choices, const char *text)
+/* The choice as the table writes it, whatever case it was given in; NULL: it is none. */
+static const char *find_choice(const struct ctl *c, const char *choices, const char *text)
 {
     size_t len = strlen(text);
     for (const char *p = choices; *p;) {
         size_t n = strcspn(p, "|");
-        if (n == len && memcmp(p, text, n) == 0)
-            return true;
+        if (n == len && strncasecmp(p, text, n) == 0)
+            return arena_strndup(c->arena, p, n);
         p += n + (p[n] == '|');
     }
-    return false;
+    return NULL;
 }
 
-static int check_value(const struct ctl *c, const struct ctl_option *o, const char *text)
+static int check_value(const struct ctl *c, const struct ctl_option *o, const char **ret_text)
 {
     int64_t value;
+    const char *text = *ret_text;
     if (o->type == CTL_NUMBER &&
         number_parse(text, strlen(text), o->min, o->max, &value) != SL_OK) {
         if (o->max == INT64_MAX)
@@ -81,9 +85,49 @@ static int check_value(const struct ctl *c, const struct ctl_option *o, const ch
         return ctl_usage(c, "--%s %s: allowed are whole numbers from %lld to %lld", o->name, text,
                          (long long)o->min, (long long)o->max);
     }
-    if (o->type == CTL_CHOICE && !is_choice(o->value, text))
+    if (o->type == CTL_CHOICE && !(*ret_text = find_choice(c, o->value, text)))
         return ctl_usage(c, "--%s %s: allowed are %s", o->name, text, o->value);
     return CTL_OK;
+}
+
+static int keep_value(struct ctl *c, const struct ctl_option *o, const char *text)
+{
+    int wrong = o->type == CTL_FLAG ? CTL_OK : check_value(c, o, &text);
+    if (wrong)
+        return wrong;
+    if (o->type != CTL_LIST && ctl_flag(c, o->name))
+        return ctl_usage(c, "--%s is given twice", o->name);
+    if (c->n_values == CTL_ARGS_MAX)
+        return ctl_usage(c, "there are more than %d options", CTL_ARGS_MAX);
+    c->values[c->n_values++] = (struct ctl_value){o, text};
+    return CTL_OK;
+}
+
+static const struct ctl_option *find_letter(const struct ctl_option *options, char letter)
+{
+    for (const struct ctl_option *o = options; o && o->name; o++)
+        if (o->letter == letter)
+            return o;
+    return NULL;
+}
+
+/* "-c 3" or "-c3". */
+static int take_letter(struct ctl *c, int argc, char **argv, int *i)
+{
+    const char *given = argv[*i];
+    const struct ctl_option *o = find_letter(ctl_global_options, given[1]);
+    if (!o && c->command)
+        o = find_letter(c->command->options, given[1]);
+    if (!o)
+        return ctl_usage(c, "there is no option %s here; see: %s help", given, c->program);
+    if (o->type == CTL_FLAG)
+        return given[2] ? ctl_usage(c, "%s: -%c takes no value", given, given[1])
+                        : keep_value(c, o, NULL);
+    if (given[2])
+        return keep_value(c, o, given + 2);
+    if (*i + 1 >= argc)
+        return ctl_usage(c, "%s needs a value: %s", given, o->value);
+    return keep_value(c, o, argv[++*i]);
 }
 
 /* argv[*i] is an option; moves *i behind its value. */
@@ -106,15 +150,7 @@ static int take_option(struct ctl *c, int argc, char **argv, int *i)
             return ctl_usage(c, "--%s needs a value: %s", o->name, o->value);
         text = argv[++*i];
     }
-    int wrong = o->type == CTL_FLAG ? CTL_OK : check_value(c, o, text);
-    if (wrong)
-        return wrong;
-    if (o->type != CTL_LIST && ctl_flag(c, o->name))
-        return ctl_usage(c, "--%s is given twice", o->name);
-    if (c->n_values == CTL_ARGS_MAX)
-        return ctl_usage(c, "there are more than %d options", CTL_ARGS_MAX);
-    c->values[c->n_values++] = (struct ctl_value){o, text};
-    return CTL_OK;
+    return keep_value(c, o, text);
 }
 
 static int take_word(struct ctl *c, const char *word)
@@ -158,13 +194,10 @@ int ctl_parse(struct ctl *c, int argc, char **argv)
         int wrong = CTL_OK;
         if (!options_end && strcmp(argv[i], "--") == 0)
             options_end = true;
-        else if (!options_end && strcmp(argv[i], "-h") == 0)
-            c->values[c->n_values++] = (struct ctl_value){option_of(c, "help", 4), NULL};
         else if (!options_end && strncmp(argv[i], "--", 2) == 0)
             wrong = take_option(c, argc, argv, &i);
         else if (!options_end && argv[i][0] == '-' && argv[i][1])
-            wrong = ctl_usage(c, "%s: options begin with two dashes; see: %s help", argv[i],
-                              c->program);
+            wrong = take_letter(c, argc, argv, &i);
         else
             wrong = take_word(c, argv[i]);
         if (wrong)

@@ -1,32 +1,35 @@
 #include "ctl/ctl.h"
 
-#define FLAG(name, help)                                                                           \
+#define FLAG(name, help, ...)                                                                      \
     {                                                                                              \
-        (name), CTL_FLAG, NULL, 0, 0, (help)                                                       \
+        (name), CTL_FLAG, NULL, 0, 0, (help), 0 __VA_OPT__(+(__VA_ARGS__))                         \
     }
-#define TEXT(name, value, help)                                                                    \
+#define TEXT(name, value, help, ...)                                                               \
     {                                                                                              \
-        (name), CTL_TEXT, (value), 0, 0, (help)                                                    \
+        (name), CTL_TEXT, (value), 0, 0, (help), 0 __VA_OPT__(+(__VA_ARGS__))                      \
     }
-#define LIST(name, value, help)                                                                    \
+#define LIST(name, value, help, ...)                                                               \
     {                                                                                              \
-        (name), CTL_LIST, (value), 0, 0, (help)                                                    \
+        (name), CTL_LIST, (value), 0, 0, (help), 0 __VA_OPT__(+(__VA_ARGS__))                      \
     }
-#define NUMBER(name, value, min, max, help)                                                        \
+#define NUMBER(name, value, min, max, help, ...)                                                   \
     {                                                                                              \
-        (name), CTL_NUMBER, (value), (min), (max), (help)                                          \
+        (name), CTL_NUMBER, (value), (min), (max), (help), 0 __VA_OPT__(+(__VA_ARGS__))            \
     }
-#define CHOICE(name, choices, help)                                                                \
+#define CHOICE(name, choices, help, ...)                                                           \
     {                                                                                              \
-        (name), CTL_CHOICE, (choices), 0, 0, (help)                                                \
+        (name), CTL_CHOICE, (choices), 0, 0, (help), 0 __VA_OPT__(+(__VA_ARGS__))                  \
     }
 
 const struct ctl_option ctl_global_options[] = {
+    TEXT("endpoint", "URL", "gRPC server of publish, subscribe and topics [http://localhost:50051]",
+         'e'),
     TEXT("bootstrap", "HOST:PORT", "a broker, or several with commas [127.0.0.1:9092]"),
-    CHOICE("output", "table|json", "how results are printed [table]"),
+    CHOICE("output", "table|text|json",
+           "how results are printed; text is another word for table [table]", 'o'),
     NUMBER("timeout", "MS", 1, 3600000, "wait this long for a connection or an answer [10000]"),
     TEXT("client-id", "NAME", "how the broker's logs name this client [sluicectl]"),
-    FLAG("help", "explain the command"),
+    FLAG("help", "explain the command", 'h'),
     FLAG("version", "print the version"),
     {0}};
 

@@ -32,7 +32,7 @@ static void print_choices(const struct ctl_option *options)
     for (const struct ctl_option *o = options; o->name; o++) {
         if (o->type != CTL_CHOICE)
             continue;
-        printf("        --%s) words=\"", o->name);
+        printf("        --%s%s%.1s) words=\"", o->name, o->letter ? "|-" : "", &o->letter);
         for (const char *p = o->value; *p; p++)
             printf("%c", *p == '|' ? ' ' : *p);
         printf("\" ;;\n");
@@ -59,7 +59,9 @@ static void print_groups(void)
 static void print_valued(const struct ctl_option *options)
 {
     for (const struct ctl_option *o = options; o->name; o++)
-        if (o->type != CTL_FLAG)
+        if (o->type != CTL_FLAG && o->letter)
+            printf("--%s|-%c|", o->name, o->letter);
+        else if (o->type != CTL_FLAG)
             printf("--%s|", o->name);
 }
 

@@ -23,6 +23,7 @@ struct ctl_option {
     const char *value; /* name of the value in help, or the choices */
     int64_t min, max;
     const char *help;
+    char letter; /* -e stands for --endpoint; 0: none */
 };
 
 struct ctl;

@@ -5,7 +5,8 @@
 static void print_option(const struct ctl_option *o)
 {
     char left[80];
-    (void)snprintf(left, sizeof left, "--%s%s%s", o->name, o->value ? " " : "",
+    int n = o->letter ? snprintf(left, sizeof left, "-%c, ", o->letter) : 0;
+    (void)snprintf(left + n, sizeof left - (size_t)n, "--%s%s%s", o->name, o->value ? " " : "",
                    o->value ? o->value : "");
     printf("  %-34s %s\n", left, o->help);
 }
@@ -35,7 +36,8 @@ void ctl_help_all(const struct ctl *c)
         print_command(&ctl_commands[i]);
     print_options("Options of every command", ctl_global_options);
     printf(
-        "\nSLUICE_BOOTSTRAP in the environment stands for --bootstrap.\n"
+        "\nIn the environment SLUICE_BOOTSTRAP stands for --bootstrap, SLUICE_ENDPOINT for "
+        "--endpoint.\n"
         "Exit status: 0 done, 1 refused or failed, 2 wrong command line, 3 no broker answered.\n");
 }
 

@@ -35,6 +35,34 @@ static json_t *base64(struct slice s)
     return json;
 }
 
+/* Bytes of the sequence that begins here; 0: it is not UTF-8. */
+static size_t utf8_sequence(const uint8_t *p, size_t left)
+{
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
+    if (n == 0 || n > left || p[0] > 0xF4 || p[0] == 0)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
+    bool wrong = (p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) ||
+                 (p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F);
+    return wrong ? 0 : n;
+}
+
+char *out_lossy(struct slice s)
+{
+    static const char unknown[] = "\xEF\xBF\xBD";
+    char *text = sl_alloc(s.len * 3 + 1, 1);
+    size_t at = 0;
+    for (size_t i = 0; i < s.len;) {
+        size_t n = utf8_sequence(s.data + i, s.len - i);
+        memcpy(text + at, n ? (const char *)s.data + i : unknown, n ? n : 3);
+        at += n ? n : 3;
+        i += n ? n : 1;
+    }
+    return text;
+}
+
 void out_bytes(json_t *object, const char *key, struct slice s)
 {
     if (!s.data) {

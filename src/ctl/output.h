@@ -24,6 +24,8 @@ void out_rows(const struct ctl *c, json_t *rows, const struct out_column *column
 json_t *out_text(struct slice s);
 /* Adds "key": text, or "key_base64" when it is not UTF-8; null for null. */
 void out_bytes(json_t *object, const char *key, struct slice s);
+/* UTF-8 text of any bytes: what is none becomes U+FFFD, NUL too. sl_free it. */
+char *out_lossy(struct slice s);
 json_t *out_uuid(const struct uuid *id);
 /* "12.3 MiB" */
 void out_size(int64_t bytes, char ret_text[32]);

@@ -40,7 +40,7 @@ const char *grpc_status_name(unsigned status)
 #define GRPC_STATUS(name, number)                                                                  \
     case (number):                                                                                 \
         return #name;
-#include "grpc/status.def"
+#include "proto/status.def"
 #undef GRPC_STATUS
     default:
         return "UNKNOWN";

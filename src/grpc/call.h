@@ -11,14 +11,9 @@
 #include "base/slice.h"
 #include "broker/broker.h"
 #include "loop/loop.h"
+#include "proto/status.h"
 
 #include <protobuf-c/protobuf-c.h>
-
-enum grpc_status {
-#define GRPC_STATUS(name, number) GRPC_##name = (number),
-#include "grpc/status.def"
-#undef GRPC_STATUS
-};
 
 struct grpc_call;
 struct grpc_shard;

@@ -1,7 +1,7 @@
 #include "grpc/delivery_message.h"
 
-#include "broker/message_id.h"
 #include "proto/sluice.pb-c.h"
+#include "record/message_id.h"
 
 /* Beyond this many headers a map is not looked through for names that repeat. */
 enum { NAMES_COMPARED_MAX = 256 };

@@ -1,8 +1,8 @@
 /* sluice.v1.Sluice/Publish and BatchPublish. */
-#include "broker/message_id.h"
 #include "grpc/grpc_int.h"
 #include "grpc/handlers.h"
 #include "grpc/publish_call.h"
+#include "record/message_id.h"
 
 enum { BATCH_MESSAGES_MAX = 1000 };
 

@@ -3,7 +3,6 @@
  * What waits to be sent is bounded: the engine gets its room back only while fewer than
  * GRPC_ROOM_BYTES wait, so at most that, one room more and one message are held for a peer. */
 #include "base/log.h"
-#include "broker/message_id.h"
 #include "broker/offsets.h"
 #include "broker/subscribe.h"
 #include "broker/topic_name.h"
@@ -12,6 +11,7 @@
 #include "grpc/grpc_int.h"
 #include "grpc/handlers.h"
 #include "proto/sluice.pb-c.h"
+#include "record/message_id.h"
 
 #include <stdio.h>
 

@@ -33,6 +33,19 @@ uint16_t tcp_listener_port(const struct tcp_listener *s);
 /* EMFILE pauses accepting for 100 ms and keeps a reserve descriptor to refuse politely (F12). */
 void tcp_listener_close(struct tcp_listener *s); /* accepts NULL */
 
+struct tcp_connect_opts {
+    const char *addr; /* as of tcp_listen_opts, with a host; looked up before tcp_connect returns */
+    int64_t timeout_ms;
+    void *arg;
+    /* Once, later, on the loop. conn is the caller's: tcp_conn_start or tcp_conn_close. NULL: err
+     * and its errno say why. */
+    void (*done)(void *arg, struct tcp_conn *conn, sl_err err, int sys_errno);
+};
+
+/* Connects to the first address of the host. On an error (SL_EINVAL: the address) done is not
+ * called. A connect under way is not canceled, its deadline bounds it. */
+sl_err tcp_connect(struct loop *l, const struct tcp_connect_opts *opts) SL_CHECKED;
+
 struct tcp_conn_ops {
     /* Memory for the next bytes: sets *ret_len to its size. NULL pauses reading. */
     uint8_t *(*read_buffer)(struct tcp_conn *c, void *arg, size_t *ret_len);

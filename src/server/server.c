@@ -120,7 +120,7 @@ static sl_err open_log(struct server *s, struct sl_fault *fault)
                           .workers = s->workers,
                           .fatal = on_log_fatal,
                           .fatal_arg = s};
-    return log_local_open(&cfg, &env, fault, &s->log);
+    return log_open(&cfg, &env, fault, &s->log);
 }
 
 /* Settings of the broker that topics inherit, in the form the broker reads. */
@@ -141,6 +141,9 @@ static const char *topic_defaults(struct server *s)
         if (option_source(s->opts.options, rows[i].option) != OPTION_DEFAULT)
             (void)buf_printf(&s->topic_defaults, "%s=%lld\n", rows[i].topic_setting,
                              (long long)number(s, rows[i].option));
+    if (option_source(s->opts.options, CONFIG_storage_engine) != OPTION_DEFAULT)
+        (void)buf_printf(&s->topic_defaults, "storage.engine=%s\n",
+                         option_text(s->opts.options, CONFIG_storage_engine));
     write_u8(&s->topic_defaults, 0);
     SL_ASSERT(buf_check(&s->topic_defaults) == SL_OK);
     return (const char *)s->topic_defaults.data;

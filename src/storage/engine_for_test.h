@@ -1,4 +1,4 @@
-/* For tests of this folder: a local engine on real files in a temporary folder, its core loop on a
+/* For tests of this folder: an engine on real files in a temporary folder, its core loop on a
  * thread of its own, and calls that wait. Only test files include it. */
 #ifndef SLUICE_STORAGE_ENGINE_FOR_TEST_H
 #define SLUICE_STORAGE_ENGINE_FOR_TEST_H
@@ -23,6 +23,23 @@ struct test_clock {
     const struct clock *base;
     _Atomic int64_t wall_ms; /* 0: the base's */
 };
+
+/* The engine that the topics of a test are in: each suite that is about the contract runs on all.
+ */
+static enum log_engine_kind test_engine = LOG_ENGINE_LOCAL;
+
+static inline bool is_local(void)
+{
+    return test_engine == LOG_ENGINE_LOCAL;
+}
+
+/* "sqlite" as the first argument; none: local. */
+static inline void choose_engine(int argc, char **argv)
+{
+    if (argc > 1)
+        test_engine = log_engine_by_name(argv[1]);
+    SL_ASSERT(test_engine < LOG_ENGINE_COUNT);
+}
 
 struct world {
     char dir[64];
@@ -151,7 +168,8 @@ static inline sl_err try_open(struct world *w)
                                 .fatal = on_fatal,
                                 .fatal_arg = w};
     w->cfg.data_dir = w->dir;
-    sl_err err = log_local_open(&w->cfg, &env, &fault, &w->engine);
+    sl_err err = is_local() ? log_local_open(&w->cfg, &env, &fault, &w->engine)
+                            : log_open(&w->cfg, &env, &fault, &w->engine);
     if (err != SL_OK)
         print_message("# %s: %s\n", fault.where, fault.what);
     else
@@ -287,6 +305,7 @@ static inline struct log_part *open_part(struct world *w, uint64_t pid, struct l
 {
     struct call c = {.id = {.pid = pid, .topic_id = test_topic_id(1), .index = (int32_t)pid - 1},
                      .cfg = cfg};
+    c.cfg.engine = test_engine;
     call(w, &c, run_part_open);
     return c.part;
 }
@@ -301,15 +320,18 @@ static inline void make_topic(struct world *w, uint32_t n)
                                         .name = "t",
                                         .number = 1,
                                         .partitions = (int32_t)n,
-                                        .engine = "local"}};
+                                        .engine = log_engine_name(test_engine)}};
     for (uint32_t i = 0; i < n; i++) {
         ids[i] = (struct log_part_id){i + 1, test_topic_id(1), (int32_t)i};
         ops[i + 1] = (struct meta_op){.kind = META_PARTITION_PUT,
                                       .partition = {i + 1, test_topic_id(1), (int32_t)i}};
     }
-    struct call c = {
-        .spec = {
-            .topic_id = test_topic_id(1), .number = 1, .name = "t", .parts = ids, .n_parts = n}};
+    struct call c = {.spec = {.topic_id = test_topic_id(1),
+                              .number = 1,
+                              .name = "t",
+                              .parts = ids,
+                              .n_parts = n,
+                              .engine = test_engine}};
     call(w, &c, run_topic_write);
     assert_int_equal(SL_OK, c.done.err);
     struct meta_txn txn = {.ops = ops, .n_ops = n + 1};
@@ -455,6 +477,13 @@ static inline int world_teardown(void **state)
         (void)close_world(w);
     free_world(w);
     return 0;
+}
+
+/* The last n_of_local of the tests are about the local engine's files and nothing else. */
+static inline int run_suite(const struct CMUnitTest *tests, size_t n, size_t n_of_local)
+{
+    return _cmocka_run_group_tests(is_local() ? "local" : "other", tests,
+                                   is_local() ? n : n - n_of_local, NULL, NULL);
 }
 
 #endif

@@ -36,7 +36,9 @@ static void a_read_in_the_middle_starts_with_the_batch_that_holds_the_offset(voi
         struct batch_info info;
         assert_int_equal(SL_OK, read_at(w, &c, p, offset, 1));
         assert_int_equal(SL_OK, batch_peek(c.read.data, &info));
-        assert_int_equal(offset / 10 * 10, info.base_offset);
+        assert_true(info.base_offset <= offset && batch_last_offset(&info) >= offset);
+        if (is_local()) /* others may make batches of their own */
+            assert_int_equal(offset / 10 * 10, info.base_offset);
         assert_int_equal(c.read.data.len, info.bytes); /* bytes_max 1: one batch, whole */
         slice_unref(&c.read.data);
     }
@@ -50,7 +52,8 @@ static void B22_a_reader_that_goes_on_never_skips(void **state)
     struct log_part *p = open_part(w, 1, cfg);
     for (int i = 0; i < 100; i++)
         append_records(w, p, 1 + i % 5, 50 + (size_t)i * 7);
-    assert_true(state_of(w, p).segments > 3);
+    if (is_local())
+        assert_true(state_of(w, p).segments > 3);
     for (uint32_t bytes_max = 1; bytes_max < 100000; bytes_max = bytes_max * 5 + 3)
         assert_int_equal(300, read_all(w, p, 0, bytes_max));
 }
@@ -145,7 +148,8 @@ static void many_partitions_share_few_open_files(void **state)
     }
     for (int i = 0; i < MANY; i++)
         assert_int_equal(4, read_all(w, parts[i], 0, 1 << 20));
-    assert_true(counters_of(w, parts[0]).open_files <= FEW_FILES);
+    if (is_local())
+        assert_true(counters_of(w, parts[0]).open_files <= FEW_FILES);
     crash_and_reopen(w);
     for (int i = 0; i < MANY; i++)
         assert_int_equal(4, read_all(w, open_part(w, (uint64_t)i + 1, test_topic_cfg), 0, 1 << 20));
@@ -187,10 +191,11 @@ static void B06_crash_after_crash_makes_no_more_journal_files(void **state)
     assert_true(journal_files(w) <= 5); /* the first four, and one while none was free */
 }
 
-int main(void)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
+
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-#define CASE(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
         CASE(an_acknowledged_batch_is_read_at_its_offset),
         CASE(reads_outside_of_the_log_are_refused_exactly),
         CASE(a_read_in_the_middle_starts_with_the_batch_that_holds_the_offset),
@@ -198,10 +203,11 @@ int main(void)
         CASE(a_clean_restart_keeps_everything_and_the_leader_epoch),
         CASE(B01_what_was_acknowledged_survives_kill_9),
         CASE(the_leader_epoch_rises_at_a_start_that_was_not_clean),
-        CASE(B06_crash_after_crash_makes_no_more_journal_files),
         cmocka_unit_test_setup_teardown(many_partitions_share_few_open_files, setup_many,
                                         world_teardown),
+        CASE(B06_crash_after_crash_makes_no_more_journal_files), /* of local: from here on */
         cmocka_unit_test(an_idle_partition_needs_little_memory),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    choose_engine(argc, argv);
+    return run_suite(tests, SL_ARRAY_LEN(tests), 2);
 }

@@ -80,7 +80,8 @@ struct epoch_entry {
 
 /* Owner file: part.c. */
 struct log_part {
-    atomic_uint refs; /* the engine while it is open; segments; appends under way */
+    struct log_part_head head; /* first */
+    atomic_uint refs;          /* the engine while it is open; segments; appends under way */
     struct local_engine *engine;
     struct log_part_id id;
     /* core loop */

@@ -21,6 +21,14 @@ struct workers;
 struct log_engine;
 struct log_part; /* one open partition; the engine's, valid until the drop of its topic is done */
 
+/* Where a topic keeps its records: storage.engine. Fixed when the topic is made. */
+enum log_engine_kind { LOG_ENGINE_LOCAL, LOG_ENGINE_SQLITE, LOG_ENGINE_COUNT };
+
+/* What struct log_part of every engine starts with. */
+struct log_part_head {
+    struct log_engine *engine; /* whose it is */
+};
+
 enum log_durability {
     LOG_NONE,     /* acks=0: done is called when queued */
     LOG_BUFFERED, /* acks=1: its group is written; survives kill -9 */
@@ -64,6 +72,7 @@ struct log_topic_cfg {
     int64_t index_interval_bytes;
     int64_t file_delete_delay_ms;
     bool delete_old; /* cleanup.policy has "delete" */
+    enum log_engine_kind engine;
 };
 
 struct log_part_id {
@@ -182,6 +191,7 @@ struct log_topic_spec {
     struct slice config_text;
     const struct log_part_id *parts;
     uint32_t n_parts;
+    enum log_engine_kind engine; /* config_text says the same */
 };
 
 struct log_engine_ops {
@@ -215,6 +225,26 @@ struct log_engine {
  * format. The metastore's partition rows must be loaded by the caller's broker afterwards. */
 sl_err log_local_open(const struct log_cfg *cfg, const struct log_env *env, struct sl_fault *fault,
                       struct log_engine **ret) SL_CHECKED;
+
+/* Opens the engines that this process has, behind one: each call goes to the engine of its topic
+ * (log_topic_cfg.engine, log_topic_spec.engine), the rarer ones to all. As log_local_open, which it
+ * calls. DIR/sluice.db is made with the first topic whose engine is sqlite. An error with *ret set:
+ * only that it is closed is allowed. */
+sl_err log_open(const struct log_cfg *cfg, const struct log_env *env, struct sl_fault *fault,
+                struct log_engine **ret) SL_CHECKED;
+
+/* "local", "sqlite": as in the rows of topics. */
+static inline const char *log_engine_name(enum log_engine_kind kind)
+{
+    return kind == LOG_ENGINE_SQLITE ? "sqlite" : "local";
+}
+/* LOG_ENGINE_COUNT: none of ours. */
+static inline enum log_engine_kind log_engine_by_name(const char *name)
+{
+    if (strcmp(name, "sqlite") == 0)
+        return LOG_ENGINE_SQLITE;
+    return strcmp(name, "local") == 0 ? LOG_ENGINE_LOCAL : LOG_ENGINE_COUNT;
+}
 
 static inline void log_append(struct log_engine *e, struct log_append *a)
 {

@@ -8,6 +8,7 @@ struct log_part *part__new(struct local_engine *e, const struct log_part_id *id)
     atomic_init(&p->refs, 1);
     atomic_init(&p->dropped, false);
     atomic_init(&p->gone, false);
+    p->head.engine = &e->base;
     p->engine = e;
     p->id = *id;
     p->gen = 1;

@@ -30,10 +30,12 @@ static sl_err load_partition(void *arg, const struct meta_partition *row)
 {
     struct recovery *r = arg;
     const struct log_part_id id = {row->pid, row->topic_id, row->index};
+    r->pid_max = SL_MAX(r->pid_max, row->pid);
+    if (map_get(r->foreign, row->topic_id.bytes, sizeof row->topic_id.bytes))
+        return SL_OK; /* its records are elsewhere */
     struct rec_part *rp = sl_new(struct rec_part);
     rp->part = engine__part(r->engine, &id);
     rp->first_file = -1;
-    r->pid_max = SL_MAX(r->pid_max, row->pid);
     sl_err err = map_put(r->parts, &row->pid, sizeof row->pid, rp, NULL);
     if (err != SL_OK)
         sl_free(rp);
@@ -317,6 +319,7 @@ sl_err recovery__run(struct local_engine *e, struct sl_fault *fault)
     struct recovery r = {.engine = e,
                          .fault = fault,
                          .parts = map_new(SIZE_MAX),
+                         .foreign = map_new(SIZE_MAX),
                          .now_ms = clock_wall_ms(e->env.clock)};
     if (!space__has(e, e->cfg.reserve_bytes)) {
         atomic_store(&e->space.has_ballast, true); /* if the last process left one */
@@ -330,5 +333,6 @@ sl_err recovery__run(struct local_engine *e, struct sl_fault *fault)
     for (size_t i = 0; map_next(r.parts, &i, NULL, &value);)
         sl_free(value);
     map_free(r.parts);
+    map_free(r.foreign);
     return err;
 }

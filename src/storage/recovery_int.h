@@ -18,7 +18,8 @@ struct rec_part {
 struct recovery {
     struct local_engine *engine;
     struct sl_fault *fault;
-    struct map *parts; /* pid -> rec_part */
+    struct map *parts;   /* pid -> rec_part */
+    struct map *foreign; /* topics of other engines, by uuid */
     uint64_t from_lsn;
     bool clean;
     bool stale; /* meta.db is older than the log, or new: the files decide */

@@ -23,6 +23,7 @@ struct book {
     size_t parts_cap;
     uint32_t n_wanted; /* partitions, says the row of the topic */
     bool has_row, has_file, has_folder;
+    bool foreign; /* its records are in another engine */
 };
 
 struct books {
@@ -57,6 +58,7 @@ static sl_err see_topic(void *arg, const struct meta_topic *t)
     struct books *b = arg;
     struct book *book = book_of(b, &t->topic_id);
     book->has_row = true;
+    book->foreign = log_engine_by_name(t->engine) != LOG_ENGINE_LOCAL;
     book->row.org = t->org;
     book->row.name = sl_strdup(t->name);
     book->row.number = t->number;
@@ -267,6 +269,17 @@ static sl_err follow_rows(struct books *b, struct book *book)
 
 /* ---- rows follow topic.meta: a stale meta.db --------------------------------------------- */
 
+/* The setting that names the engine: the local one has none. */
+static enum log_engine_kind engine_of(struct slice config_text)
+{
+    static const char line[] = "storage.engine=sqlite\n";
+    for (size_t at = 0; at + sizeof line - 1 <= config_text.len; at++)
+        if ((at == 0 || config_text.data[at - 1] == '\n') &&
+            memcmp(config_text.data + at, line, sizeof line - 1) == 0)
+            return LOG_ENGINE_SQLITE;
+    return LOG_ENGINE_LOCAL;
+}
+
 /* Rows of this topic that are as they are to be. */
 static sl_err put_rows(struct books *b, const struct topic_meta *m)
 {
@@ -278,7 +291,7 @@ static sl_err put_rows(struct books *b, const struct topic_meta *m)
                                         .number = m->number,
                                         .partitions = (int32_t)m->n_parts,
                                         .created_ms = m->created_ms,
-                                        .engine = "local",
+                                        .engine = log_engine_name(engine_of(m->config_text)),
                                         .config_text = m->config_text}};
     for (uint32_t i = 0; i < m->n_parts; i++)
         ops[1 + i] = (struct meta_op){.kind = META_PARTITION_PUT,
@@ -378,6 +391,7 @@ static sl_err add_topic(struct books *b, struct book *book)
     }
     topic_meta__fini(&book->row);
     book->row = book->file;
+    book->foreign = engine_of(book->row.config_text) != LOG_ENGINE_LOCAL;
     book->file = (struct topic_meta){0};
     qsort(book->row.parts, book->row.n_parts, sizeof book->row.parts[0], by_index);
     if (!is_complete(&book->row)) {
@@ -474,6 +488,9 @@ sl_err recovery__topics(struct recovery *r)
     void *value = NULL;
     for (size_t i = 0; map_next(b.by_id, &i, NULL, &value);) {
         struct book *book = value;
+        if (err == SL_OK && book->foreign)
+            err = map_put(r->foreign, book->row.topic_id.bytes, sizeof book->row.topic_id.bytes, r,
+                          NULL);
         topic_meta__fini(&book->row);
         topic_meta__fini(&book->file);
         sl_free(book);

@@ -203,9 +203,9 @@ sl_err meta__salvage(struct vfs *v, const char *dir, const char *from, const cha
     struct sqlite_meta *source = sl_new(struct sqlite_meta), *target = sl_new(struct sqlite_meta);
     struct copy c = {source, target, ret, fault, true};
     *ret = (struct salvaged){.whole = true};
-    sl_err err = meta__files_register(&source->files, v);
+    sl_err err = sqlite_files_register(&source->files, v);
     if (err == SL_OK)
-        err = meta__files_register(&target->files, v);
+        err = sqlite_files_register(&target->files, v);
     if (err == SL_OK)
         err = meta__connect(target, dir, to, fault);
     if (err == SL_OK) {
@@ -214,8 +214,8 @@ sl_err meta__salvage(struct vfs *v, const char *dir, const char *from, const cha
     }
     meta__disconnect(source);
     meta__disconnect(target);
-    meta__files_unregister(&source->files);
-    meta__files_unregister(&target->files);
+    sqlite_files_unregister(&source->files);
+    sqlite_files_unregister(&target->files);
     if (err == SL_OK && target->files.sync_failed)
         err = SL_EUNKNOWN_OUTCOME;
     sl_free(source);

@@ -137,35 +137,6 @@ static sl_err prepare_all(struct sqlite_meta *m, struct sl_fault *fault)
     return SL_OK;
 }
 
-static sl_err write_again(struct vfs_file *f)
-{
-    uint8_t bytes[16 << 10];
-    size_t n = sizeof bytes;
-    for (int64_t pos = 0; n == sizeof bytes; pos += (int64_t)n) {
-        SL_TRY(vfs_pread(f, bytes, sizeof bytes, pos, &n));
-        SL_TRY(vfs_pwrite(f, bytes, n, pos));
-    }
-    return vfs_datasync(f);
-}
-
-/* After a kill the log may be in the page cache only, or not even waiting for the disk any more
- * after a failed sync. What SQLite now reads from it others act upon (files of deleted segments are
- * removed), so it is made durable first. After a clean end there is none. */
-static sl_err keep_wal(struct vfs *v, const char *dir, const char *name)
-{
-    char path[PATH_BYTES];
-    SL_AUTO(vfs_close) struct vfs_file *f = NULL;
-    int n = snprintf(path, sizeof path, "%s/%s-wal", dir, name);
-    if (n < 0 || (size_t)n >= sizeof path)
-        return SL_EINVAL;
-    sl_err err = vfs_open(v, path, VFS_WRITE, &f);
-    if (err == SL_ENOTFOUND)
-        return SL_OK;
-    SL_TRY(err);
-    SL_TRY(write_again(f));
-    return vfs_sync_dir(v, dir);
-}
-
 void meta__leave_log(struct sqlite_meta *m, bool leave)
 {
     (void)sqlite3_db_config(m->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, (int)leave, NULL);
@@ -178,7 +149,7 @@ sl_err meta__connect(struct sqlite_meta *m, const char *dir, const char *name,
     int n = snprintf(path, sizeof path, "%s/%s", dir, name);
     if (n < 0 || (size_t)n >= sizeof path)
         return sl_fault_set(fault, SL_EINVAL, "the data directory's path is too long");
-    sl_err err = keep_wal(m->files.vfs, dir, name);
+    sl_err err = sqlite_files_keep_wal(m->files.vfs, dir, name);
     if (err != SL_OK)
         return sl_fault_set(fault, err, "meta.db-wal could not be read or synced");
     int rc = sqlite3_open_v2(path, &m->db,

@@ -3,7 +3,7 @@
 #define SLUICE_META_SQLITE_INT_H
 
 #include "meta/metastore.h"
-#include "meta/sqlite/files.h"
+#include "meta/sqlite_files.h"
 
 enum statement {
 #define STATEMENT(name, sql) ST_##name,

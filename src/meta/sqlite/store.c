@@ -228,7 +228,7 @@ static void sqlite_free(struct sqlite_meta *m)
     if (!m)
         return;
     meta__disconnect(m);
-    meta__files_unregister(&m->files);
+    sqlite_files_unregister(&m->files);
     mutex_free(m->db_lock);
     mutex_free(m->lock);
     cond_free(m->changed);
@@ -270,7 +270,7 @@ sl_err meta_sqlite_open(struct vfs *v, const char *dir, struct sl_fault *fault,
                         struct metastore **ret)
 {
     SL_AUTO(sqlite_free) struct sqlite_meta *m = sqlite_new();
-    SL_TRY(meta__files_register(&m->files, v));
+    SL_TRY(sqlite_files_register(&m->files, v));
     SL_TRY(meta__connect(m, dir, "meta.db", fault));
     SL_TRY(thread_start("sluice-meta", run_thread, m, &m->thread));
     *ret = &SL_TAKE(m)->base;

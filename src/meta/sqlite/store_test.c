@@ -1,6 +1,6 @@
 #include "base/alloc.h"
 #include "meta/metastore.h"
-#include "meta/sqlite/files.h"
+#include "meta/sqlite_files.h"
 #include "vfs/vfs.h"
 
 #include <setjmp.h>
@@ -205,13 +205,13 @@ static void tamper(struct world *w, const char *sql)
     struct sqlite_files files = {0};
     meta_close(w->meta);
     w->meta = NULL;
-    assert_int_equal(SL_OK, meta__files_register(&files, vfs_real()));
+    assert_int_equal(SL_OK, sqlite_files_register(&files, vfs_real()));
     assert_int_equal(SQLITE_OK, sqlite3_open_v2(w->path, &db, SQLITE_OPEN_READWRITE, files.name));
     assert_int_equal(SQLITE_OK,
                      sqlite3_exec(db, "PRAGMA locking_mode=EXCLUSIVE", NULL, NULL, NULL));
     assert_int_equal(SQLITE_OK, sqlite3_exec(db, sql, NULL, NULL, NULL));
     assert_int_equal(SQLITE_OK, sqlite3_close(db));
-    meta__files_unregister(&files);
+    sqlite_files_unregister(&files);
 }
 
 /* ---- tests ---------------------------------------------------------------------------------- */

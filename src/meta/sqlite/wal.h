@@ -7,7 +7,7 @@
 #ifndef SLUICE_META_SQLITE_WAL_H
 #define SLUICE_META_SQLITE_WAL_H
 
-#include "meta/sqlite/files.h"
+#include "meta/sqlite_files.h"
 #include "vfs/vfs.h"
 
 /* The files need not be there. */

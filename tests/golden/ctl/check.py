@@ -27,11 +27,16 @@ WRONG = [
     ["topic", "list", "--bootstrap", NOBODY], ["topic", "list", "--bootstrap", "127.0.0.1:0"],
     ["topic", "list", "--bootstrap", ""], ["topic", "list", f"--bootstrap={NOBODY},{NOBODY}", "--output=json"],
     ["produce", "t", "--compression", "rar"], ["produce", "t", "--acks", "0"], ["consume", "t", "--count", "0"],
+    ["publish"], ["publish", "t", "x", "-f", "y"], ["publish", "t", "x", "--rate", "3"], ["publish", "t", "-a", "x", "y"],
+    ["publish", "t", "-f"], ["publish", "t", "-z"], ["publish", "t", "x", "-e", "localhost:50051"],
+    ["publish", "t", "x", "-e", "https://localhost"], ["subscribe", "t", "-p", "middle"], ["subscribe", "t", "-p", "0"],
+    ["subscribe", "t", "--auto-ack", "--no-ack"], ["subscribe", "t", "--tail", "-g", "g"], ["subscribe", "t", "--credits", "0"],
+    ["topics"], ["topics", "list", "-e", f"http://{NOBODY}", "-ojson"], ["topic", "list", "-o", "XML"],
 ]
 
 
 def run(program, args, name="sluicectl"):
-    environment = {k: v for k, v in os.environ.items() if k != "SLUICE_BOOTSTRAP"}
+    environment = {k: v for k, v in os.environ.items() if k not in ("SLUICE_BOOTSTRAP", "SLUICE_ENDPOINT")}
     done = subprocess.run([name, *args], executable=program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=30, env=environment, check=False)
     shown = " ".join(a if a and re.fullmatch(r"[\w.,:=|/-]+", a) else f"'{a}'" for a in [name, *args])
@@ -56,7 +61,8 @@ def transcript(program):
 
 # What is typed, as bash splits it, and the words that are offered.
 COMPLETED = [
-    (["to"], "topic"), (["topic", ""], "list create describe alter delete"),
+    (["to"], "topic topics"), (["-e", "http", ":", "//a", "topics", ""], "list"), (["status", "-o", "j"], "json"),
+    (["topic", ""], "list create describe alter delete"),
     (["--bootstrap", "127.0.0.1", ":", "9092", "topic", "cr"], "create"),
     (["--bootstrap", "=", "127.0.0.1", ":", "9092", "group", "res"], "reset-offsets"),
     (["topic", "create", "--partitions", "3", "--conf"], "--config"),

@@ -2,8 +2,8 @@
  *
  * RFC 9562's unix_ts_ms is the record's time, rand_a the low 12 bits of the topic's number (a check
  * against ids of other topics), rand_b partition (14 bits) and offset (48 bits). Pure. */
-#ifndef SLUICE_BROKER_MESSAGE_ID_H
-#define SLUICE_BROKER_MESSAGE_ID_H
+#ifndef SLUICE_RECORD_MESSAGE_ID_H
+#define SLUICE_RECORD_MESSAGE_ID_H
 
 #include "base/slice.h"
 #include "base/uuid.h"

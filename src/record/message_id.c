@@ -1,4 +1,4 @@
-#include "broker/message_id.h"
+#include "record/message_id.h"
 
 #include "base/byteorder.h"
 

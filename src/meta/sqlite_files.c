@@ -1,4 +1,4 @@
-#include "meta/sqlite/files.h"
+#include "meta/sqlite_files.h"
 
 #include "base/byteorder.h"
 #include "base/crc32c.h"
@@ -16,9 +16,10 @@ struct open_file {
     sqlite3_file base;
     struct sqlite_files *files;
     struct vfs_file *file;
-    const char *path;    /* SQLite keeps it until close */
-    bool directory_owed; /* made by us: its entry is durable after the first sync */
-    bool has_pages;      /* meta.db itself: its pages carry checksums */
+    const char *path;            /* SQLite keeps it until close */
+    bool directory_owed;         /* made by us: its entry is durable after the first sync */
+    bool has_pages;              /* meta.db itself: its pages carry checksums */
+    struct sqlite_holder holder; /* shared files: its locks */
 };
 
 static struct open_file *as_file(sqlite3_file *f)
@@ -55,6 +56,7 @@ static sl_err sync_parent(struct vfs *vfs, const char *path)
 static int file_close(sqlite3_file *base)
 {
     struct open_file *f = as_file(base);
+    sqlite_locks_leave(&f->holder);
     vfs_close(f->file);
     f->file = NULL;
     return SQLITE_OK;
@@ -202,6 +204,66 @@ static const sqlite3_io_methods file_methods = {
     .xDeviceCharacteristics = file_characteristics,
 };
 
+/* ---- the same with locks, for several connections ------------------------------------------- */
+
+static int shared_lock(sqlite3_file *base, int level)
+{
+    return sqlite_locks_lock(&as_file(base)->holder, level);
+}
+
+static int shared_unlock(sqlite3_file *base, int level)
+{
+    return sqlite_locks_unlock(&as_file(base)->holder, level);
+}
+
+static int shared_reserved(sqlite3_file *base, int *ret)
+{
+    *ret = sqlite_locks_reserved(&as_file(base)->holder);
+    return SQLITE_OK;
+}
+
+static int shared_shm_map(sqlite3_file *base, int region, int bytes, int extend,
+                          void volatile **ret)
+{
+    return sqlite_locks_shm_map(&as_file(base)->holder, region, bytes, extend, ret);
+}
+
+static int shared_shm_lock(sqlite3_file *base, int first, int n, int flags)
+{
+    return sqlite_locks_shm_lock(&as_file(base)->holder, first, n, flags);
+}
+
+static void shared_shm_barrier(sqlite3_file *base)
+{
+    __sync_synchronize();
+}
+
+static int shared_shm_unmap(sqlite3_file *base, int remove)
+{
+    sqlite_locks_shm_unmap(&as_file(base)->holder, remove);
+    return SQLITE_OK;
+}
+
+static const sqlite3_io_methods shared_methods = {
+    .iVersion = 2, /* no mapping */
+    .xClose = file_close,
+    .xRead = file_read,
+    .xWrite = file_write,
+    .xTruncate = file_truncate,
+    .xSync = file_sync,
+    .xFileSize = file_size,
+    .xLock = shared_lock,
+    .xUnlock = shared_unlock,
+    .xCheckReservedLock = shared_reserved,
+    .xFileControl = file_control,
+    .xSectorSize = file_sector_bytes,
+    .xDeviceCharacteristics = file_characteristics,
+    .xShmMap = shared_shm_map,
+    .xShmLock = shared_shm_lock,
+    .xShmBarrier = shared_shm_barrier,
+    .xShmUnmap = shared_shm_unmap,
+};
+
 static int files_open(sqlite3_vfs *v, const char *path, sqlite3_file *ret, int flags,
                       int *ret_flags)
 {
@@ -218,8 +280,10 @@ static int files_open(sqlite3_vfs *v, const char *path, sqlite3_file *ret, int f
     if (err != SL_OK)
         return code_of(err, SQLITE_CANTOPEN);
     f->directory_owed = !existed;
-    f->has_pages = (flags & SQLITE_OPEN_MAIN_DB) != 0;
-    f->base.pMethods = &file_methods;
+    f->has_pages = (flags & SQLITE_OPEN_MAIN_DB) != 0 && !f->files->shared;
+    f->base.pMethods = f->files->shared ? &shared_methods : &file_methods;
+    if (f->files->shared)
+        sqlite_locks_join(&f->files->locks, path, &f->holder);
     if (ret_flags)
         *ret_flags = flags;
     return SQLITE_OK;
@@ -277,9 +341,10 @@ static int files_last_error(sqlite3_vfs *v, int size, char *ret)
     return 0;
 }
 
-sl_err meta__files_register(struct sqlite_files *f, struct vfs *vfs)
+sl_err sqlite_files_register(struct sqlite_files *f, struct vfs *vfs)
 {
     f->vfs = vfs;
+    list_init(&f->locks);
     (void)snprintf(f->name, sizeof f->name, "sluice-%p", (void *)f);
     f->base = (sqlite3_vfs){
         .iVersion = 1,
@@ -299,9 +364,37 @@ sl_err meta__files_register(struct sqlite_files *f, struct vfs *vfs)
     return sqlite3_vfs_register(&f->base, 0) == SQLITE_OK ? SL_OK : SL_ENOMEM;
 }
 
-void meta__files_unregister(struct sqlite_files *f)
+void sqlite_files_unregister(struct sqlite_files *f)
 {
     if (f->vfs)
         (void)sqlite3_vfs_unregister(&f->base); /* fails only when absent */
     f->vfs = NULL;
+}
+
+/* ---- a log that a kill left ------------------------------------------------------------------ */
+
+static sl_err write_again(struct vfs_file *f)
+{
+    uint8_t bytes[16 << 10];
+    size_t n = sizeof bytes;
+    for (int64_t pos = 0; n == sizeof bytes; pos += (int64_t)n) {
+        SL_TRY(vfs_pread(f, bytes, sizeof bytes, pos, &n));
+        SL_TRY(vfs_pwrite(f, bytes, n, pos));
+    }
+    return vfs_datasync(f);
+}
+
+sl_err sqlite_files_keep_wal(struct vfs *v, const char *dir, const char *name)
+{
+    char path[PATH_BYTES_MAX];
+    SL_AUTO(vfs_close) struct vfs_file *f = NULL;
+    int n = snprintf(path, sizeof path, "%s/%s-wal", dir, name);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return SL_EINVAL;
+    sl_err err = vfs_open(v, path, VFS_WRITE, &f);
+    if (err == SL_ENOTFOUND)
+        return SL_OK;
+    SL_TRY(err);
+    SL_TRY(write_again(f));
+    return vfs_sync_dir(v, dir);
 }
