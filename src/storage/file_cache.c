@@ -4,7 +4,12 @@
 #include "loop/loop.h"
 #include "storage/page_window_int.h"
 
-enum { CLEAN_AT_ONCE = 1024, SWEEP_WAIT_MS = 20, PAGE_RANGE_BYTES = 128 << 10 };
+enum {
+    CLEAN_AT_ONCE = 1024,
+    SWEEP_WAIT_MS = 20,
+    PAGE_RANGE_BYTES = 128 << 10,
+    FOLIO_BYTES_MAX = 4 << 20
+};
 
 struct file_cache {
     struct vfs *vfs;
@@ -319,7 +324,10 @@ void file_cache__unpin(struct file_cache *c, struct cached_file *f)
 /* A file that was closed is opened for this call only: it is none of the cache's handles. */
 static void drop_range(struct file_cache *c, const struct page_range *r, struct vfs_file *open)
 {
-    int64_t from = (int64_t)r->from, len = (int64_t)(r->to - r->from);
+    /* The kernel drops only folios that lie in the range as a whole, and large writes make large
+     * ones: those that reached over the end of an earlier range go with this one. */
+    int64_t from = (int64_t)(r->from > FOLIO_BYTES_MAX ? r->from - FOLIO_BYTES_MAX : 0);
+    int64_t len = (int64_t)r->to - from;
     struct vfs_file *own = NULL;
     char path[PATH_BYTES];
     if (!open && c->path) {
