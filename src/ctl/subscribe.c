@@ -13,9 +13,17 @@ enum {
     LOOK_MS = 100,     /* how often a signal is looked for */
     GOODBYE_MS = 3000, /* what the server has to take the last acknowledgements */
     SHOWN_ID = 8,
+    DUE_MAX = 64,
 };
 
 static volatile sig_atomic_t interrupted;
+
+/* What an ack of `id` covers: the earlier ones of the same partition. */
+struct due {
+    int32_t partition;
+    uint64_t sequence;
+    char id[64];
+};
 
 struct subscribing {
     struct ctl_grpc g;
@@ -23,8 +31,9 @@ struct subscribing {
     Sluice__V1__SubscriptionInit init;
     bool acks, ending, timed_out;
     int64_t window, count, n_printed;
-    int64_t credits;  /* granted and not used */
-    char last_id[64]; /* to be acknowledged at the end of the turn; "": none */
+    int64_t credits;         /* granted and not used */
+    struct due due[DUE_MAX]; /* to be acknowledged at the end of the turn */
+    size_t n_due;
     struct task turn_end;
     bool turn_asked;
     struct timer look;
@@ -65,17 +74,34 @@ static void grant(struct subscribing *s)
 
 static void acknowledge(struct subscribing *s)
 {
-    if (!s->last_id[0])
-        return;
-    Sluice__V1__Ack ack;
-    sluice__v1__ack__init(&ack);
-    Sluice__V1__SubscribeUpstream up;
-    sluice__v1__subscribe_upstream__init(&up);
-    ack.message_id = s->last_id;
-    up.request_case = SLUICE__V1__SUBSCRIBE_UPSTREAM__REQUEST_ACK;
-    up.ack = &ack;
-    send_up(s, &up);
-    s->last_id[0] = '\0';
+    for (size_t i = 0; i < s->n_due; i++) {
+        Sluice__V1__Ack ack;
+        sluice__v1__ack__init(&ack);
+        Sluice__V1__SubscribeUpstream up;
+        sluice__v1__subscribe_upstream__init(&up);
+        ack.message_id = s->due[i].id;
+        up.request_case = SLUICE__V1__SUBSCRIBE_UPSTREAM__REQUEST_ACK;
+        up.ack = &ack;
+        send_up(s, &up);
+    }
+    s->n_due = 0;
+}
+
+/* One ack covers all that came before it in its partition; not what another partition delivered,
+ * and not what is delivered again with a lower sequence. */
+static void owe_ack(struct subscribing *s, const Sluice__V1__MessageDelivery *d)
+{
+    struct due *last = s->n_due > 0 ? &s->due[s->n_due - 1] : NULL;
+    if (!last || last->partition != (int32_t)d->partition || last->sequence > d->sequence) {
+        if (s->n_due == DUE_MAX && fflush(stdout) == 0)
+            acknowledge(s);
+        if (s->n_due == DUE_MAX)
+            return; /* it could not be printed: it comes again */
+        last = &s->due[s->n_due++];
+    }
+    last->partition = (int32_t)d->partition;
+    last->sequence = d->sequence;
+    (void)snprintf(last->id, sizeof last->id, "%s", d->message_id);
 }
 
 /* No more is wanted: the server handles what was sent and answers with a status. */
@@ -98,7 +124,7 @@ static void on_turn_end(struct task *t)
     struct subscribing *s = SL_CONTAINER_OF(t, struct subscribing, turn_end);
     s->turn_asked = false;
     if (fflush(stdout) != 0) {
-        s->last_id[0] = '\0';
+        s->n_due = 0;
         s->g.status = s->g.status ? s->g.status : CTL_FAILED;
         say_goodbye(s);
     }
@@ -167,7 +193,7 @@ static void on_message(void *user, const ProtobufCMessage *m)
     s->n_printed++;
     s->credits--;
     if (s->acks)
-        (void)snprintf(s->last_id, sizeof s->last_id, "%s", down->delivery->message_id);
+        owe_ack(s, down->delivery);
     if (!s->turn_asked)
         loop_defer(s->g.loop, &s->turn_end);
     s->turn_asked = true;
@@ -226,7 +252,7 @@ static void begin(struct ctl_grpc *g)
     up.init = &s->init;
     send_up(s, &up);
     s->credits = 0;
-    s->last_id[0] = '\0'; /* an id of the stream before is none of this one */
+    s->n_due = 0; /* an id of the stream before is none of this one */
     grant(s);
     if (!g->c->is_json && isatty(STDERR_FILENO))
         (void)fprintf(stderr, "subscribed to %s, Ctrl-C ends it\n", g->c->args[0]);

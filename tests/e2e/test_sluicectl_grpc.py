@@ -13,6 +13,7 @@ import grpc
 
 import harness
 from grpc_client import Client, message
+from test_confluent import create
 
 OK, FAILED, USAGE, UNREACHABLE = range(4)
 PUBLISH = "sluice.v1.Sluice/Publish"
@@ -94,6 +95,13 @@ class SluicectlGrpc(harness.BrokerTestCase):
         self.publish(12)
         for first in (0, 3, 6, 9):
             self.assertEqual([str(first + i) for i in range(3)], [m["payload"] for m in self.subscribe(3)])
+
+    def test_W26_no_ack_is_lost_when_partitions_take_turns(self):
+        create(self.broker, self.topic, partitions=5)
+        self.publish(200)
+        first = [m["payload"] for m in self.subscribe(150)]
+        rest = [m["payload"] for m in self.subscribe(50)]
+        self.assertEqual(sorted(map(str, range(200))), sorted(first + rest))
 
     def test_W24_a_window_of_one_receives_everything(self):
         self.publish(50)
