@@ -199,6 +199,42 @@ static void P5_a_failed_sync_of_the_metastore_ends_the_process(void **state)
     stop_scene(lose_rows);
 }
 
+/* More partitions than a transaction takes: a checkpoint that ends behind some of them leaves rows
+ * of two checkpoints and the LSN of the older one. */
+static void die_between_slices(struct simfs *fs)
+{
+    enum { DIRTY = 2 * CHECKPOINT_SLICE + 100, COMMITS = 4 };
+    struct world *w = world_on(fs);
+    w->cfg.checkpoint_ms = 1000000;
+    open_world(w);
+    make_topic(w, DIRTY);
+    for (uint64_t i = 0; i < DIRTY; i++)
+        append_records(w, open_part(w, i + 1, test_topic_cfg), 1, 10);
+    /* The last of three slices and the LSN row; in one transaction there would be two commits. */
+    const struct simfs_fault fault = {
+        .calls = SIMFS_SYNC, .n = COMMITS - 1, .err = SL_EIO, .path_part = "meta.db"};
+    simfs_set_fault(fs, &fault);
+    checkpoint__request(engine__of(w->engine)->checkpoint);
+    pass_ms(60000);
+    assert_int_equal(1, simfs_faults_seen(fs));
+    assert_true(w->fatal);
+    struct simfs *image = simfs_image(fs, SIMFS_POWER, 5);
+    struct world *after = world_on(image);
+    open_world(after);
+    for (uint64_t i = 0; i < DIRTY; i++)
+        assert_int_equal(1,
+                         state_of(after, open_part(after, i + 1, test_topic_cfg)).high_watermark);
+    end_world(after);
+    simfs_free(image);
+    sim_stop(sim_current());
+    sim_yield("stop", 0);
+}
+
+static void a_checkpoint_that_ends_between_its_slices_loses_nothing(void **state)
+{
+    stop_scene(die_between_slices);
+}
+
 /* ---- what fails ----------------------------------------------------------------------------- */
 
 static void failed_write(struct simfs *fs)
@@ -348,6 +384,41 @@ static void the_last_direct_group_is_covered_when_the_writer_is_idle(void **stat
     play(last_direct);
 }
 
+/* Nothing but large groups, and never a pause: the journal is synced all the same. */
+static void only_direct(struct simfs *fs)
+{
+    enum { GROUPS = 60, DAMAGED = 5 };
+    struct world *w = quiet_world(fs);
+    struct log_topic_cfg cfg = test_topic_cfg;
+    cfg.segment_bytes = 64 << 20;
+    simfs_set_sync_time(fs, 1000);
+    struct log_part *p = open_part(w, 1, cfg);
+    int64_t one = 0;
+    for (int i = 0; i < GROUPS; i++) {
+        append_records(w, p, 1, LARGE);
+        one = i == 0 ? size_of(w, 1, 0) : one;
+    }
+    struct simfs *image;
+    w = crash(fs, w, SIMFS_POWER_NONE, &image);
+    char path[PATH_BYTES];
+    segment_file(w, 1, 0, ".log", path);
+    assert_int_equal(SL_OK, simfs_flip_bit(image, path, (uint64_t)(1000 + DAMAGED * one) * 8));
+    open_world(w);
+    p = open_part(w, 1, cfg);
+    struct call c = {0};
+    assert_int_equal(SL_ECORRUPT, read_at(w, &c, p, DAMAGED, 100));
+    assert_int_equal(SL_OK, read_at(w, &c, p, DAMAGED + 1, 100));
+    slice_unref(&c.read.data);
+    assert_int_equal(GROUPS, state_of(w, p).high_watermark);
+    end_world(w);
+    simfs_free(image);
+}
+
+static void the_journal_is_synced_after_16_MiB_of_direct_groups_without_a_pause(void **state)
+{
+    play(only_direct);
+}
+
 /* ---- roll --------------------------------------------------------------------------------- */
 
 static void roll(struct simfs *fs)
@@ -387,12 +458,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_large_group_of_few_segments_is_synced_directly_others_by_the_journal),
         cmocka_unit_test(a_segment_is_written_before_the_journal_names_its_bytes),
         cmocka_unit_test(P5_a_failed_sync_of_the_metastore_ends_the_process),
+        cmocka_unit_test(a_checkpoint_that_ends_between_its_slices_loses_nothing),
         cmocka_unit_test(D5_an_append_that_could_not_be_written_is_cut_off_and_never_journaled),
         cmocka_unit_test(when_an_append_fails_all_that_was_planned_behind_it_fails_too),
         cmocka_unit_test(
             F06_a_failed_direct_sync_is_unknown_and_read_only_until_a_new_segment_is_durable),
         cmocka_unit_test(a_direct_group_is_known_to_be_synced_from_the_one_behind_it),
         cmocka_unit_test(the_last_direct_group_is_covered_when_the_writer_is_idle),
+        cmocka_unit_test(the_journal_is_synced_after_16_MiB_of_direct_groups_without_a_pause),
         cmocka_unit_test(B06_a_roll_is_durable_before_a_record_names_the_new_segment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
