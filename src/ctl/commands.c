@@ -1,25 +1,17 @@
 #include "ctl/ctl.h"
 
-#define FLAG(name, help, ...)                                                                      \
+/* The last argument is the letter, if it has one. */
+#define OPTION(n, t, v, lo, hi, h, ...)                                                            \
     {                                                                                              \
-        (name), CTL_FLAG, NULL, 0, 0, (help), 0 __VA_OPT__(+(__VA_ARGS__))                         \
+        .name = (n), .value = (v), .min = (lo), .max = (hi), .help = (h), .type = (t),             \
+        .letter = 0 __VA_OPT__(+(__VA_ARGS__))                                                     \
     }
-#define TEXT(name, value, help, ...)                                                               \
-    {                                                                                              \
-        (name), CTL_TEXT, (value), 0, 0, (help), 0 __VA_OPT__(+(__VA_ARGS__))                      \
-    }
-#define LIST(name, value, help, ...)                                                               \
-    {                                                                                              \
-        (name), CTL_LIST, (value), 0, 0, (help), 0 __VA_OPT__(+(__VA_ARGS__))                      \
-    }
+#define FLAG(name, help, ...)        OPTION(name, CTL_FLAG, NULL, 0, 0, help, __VA_ARGS__)
+#define TEXT(name, value, help, ...) OPTION(name, CTL_TEXT, value, 0, 0, help, __VA_ARGS__)
+#define LIST(name, value, help, ...) OPTION(name, CTL_LIST, value, 0, 0, help, __VA_ARGS__)
 #define NUMBER(name, value, min, max, help, ...)                                                   \
-    {                                                                                              \
-        (name), CTL_NUMBER, (value), (min), (max), (help), 0 __VA_OPT__(+(__VA_ARGS__))            \
-    }
-#define CHOICE(name, choices, help, ...)                                                           \
-    {                                                                                              \
-        (name), CTL_CHOICE, (choices), 0, 0, (help), 0 __VA_OPT__(+(__VA_ARGS__))                  \
-    }
+    OPTION(name, CTL_NUMBER, value, min, max, help, __VA_ARGS__)
+#define CHOICE(name, choices, help, ...) OPTION(name, CTL_CHOICE, choices, 0, 0, help, __VA_ARGS__)
 
 const struct ctl_option ctl_global_options[] = {
     TEXT("endpoint", "URL", "gRPC server of publish, subscribe and topics [http://localhost:50051]",

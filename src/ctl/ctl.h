@@ -18,11 +18,11 @@ enum ctl_exit {
 enum ctl_option_type { CTL_FLAG, CTL_TEXT, CTL_LIST, CTL_NUMBER, CTL_CHOICE };
 
 struct ctl_option {
-    const char *name; /* without the dashes; NULL ends a list */
-    enum ctl_option_type type;
+    const char *name;  /* without the dashes; NULL ends a list */
     const char *value; /* name of the value in help, or the choices */
     int64_t min, max;
     const char *help;
+    enum ctl_option_type type;
     char letter; /* -e stands for --endpoint; 0: none */
 };
 
