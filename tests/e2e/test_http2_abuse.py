@@ -3,6 +3,7 @@
 import gzip
 import socket
 import struct
+import os
 import time
 
 import harness
@@ -296,7 +297,8 @@ class FloodsTest(AbuseTestCase):
                           DataFrame(stream, packed(init.SerializeToString()) + packed(credit.SerializeToString())))
         time.sleep(3)
         per_stream = (self.rss_kib() - before) / 200
-        self.assertLess(per_stream, 2.5 * 128)
+        if "SLUICE_SLOW" not in os.environ:  # a sanitizer's own memory is none of ours
+            self.assertLess(per_stream, 2.5 * 128)
 
 
 class GrpcFramingTest(AbuseTestCase):
